@@ -46,7 +46,12 @@ class Trainable(ABC, Generic[Model]):
         return asked
 
     def finetune(
-        self, network: Model, minutes: float, folder: Path, progress: ProgressCallback
+        self,
+        network: Model,
+        minutes: float,
+        folder: Path,
+        progress: ProgressCallback,
+        most_minutes: float | None = None,
     ) -> Tuned[Model]:
         """Distils the original into a small network; called where `distils`.
 
@@ -55,6 +60,7 @@ class Trainable(ABC, Generic[Model]):
             minutes: most of them, those of former calls for this network included.
             folder: of this network alone, from which a killed job resumes.
             progress: called with the share done and a message.
+            most_minutes: those to which a stage of few steps may go on; None: `minutes`.
         """
         raise NotImplementedError
 

@@ -17,17 +17,19 @@ from isslim.compress.errors import BudgetNotMet
 from isslim.compress.progress import Progress
 from isslim.compress.pruning.network import Model
 from isslim.compress.search.closed_form import ClosedForm, Found
-from isslim.compress.search.tuning import MEASURED, STEP, TunedAim
+from isslim.compress.search.tuning import STEP, TRIALS, TunedAim
 from isslim.compress.training.checkpoints import digest_of
 from isslim.compress.training.stages import Tuned
 from isslim.store.files import atomic_file
 from isslim.types.kinds.registry import kind_named
 from isslim.types.quality import compared_loss, metric_format_of
 
-TRIAL, TRIAL_SHARE = 0.5, 0.2
-"""Minutes of a trial, and the share of all minutes that it may take."""
-SHARE = 0.75
-"""Of the minutes left, what a candidate takes where another one may follow."""
+TRIAL, TRIALS_SHARE = 0.5, 1 / 3
+"""Minutes of a trial, and the share of all minutes that all trials together may take."""
+SHARE = 0.5
+"""Of the minutes left, what the first candidate takes, since another one may follow."""
+LEAST_SHARE = 0.2
+"""Of all minutes, what has to be left for another candidate."""
 USUAL_SHARE = 0.4
 """Of the usual budget of a kind, in place of a budget of none at all."""
 
@@ -54,6 +56,7 @@ class Distilled(Generic[Model]):
         self._task, self._closed, self._progress = task, closed, progress
         self._minutes, self._folder = minutes, folder
         self._spent = dict[tuple[int, float], float]()
+        self._tried = dict[tuple[int, float], float]()
 
     def within_budget(self) -> Generator[Candidate[Model], Published | None, bool]:
         """Candidates for a budget of quality; each is to be answered by what was measured of it.
@@ -69,12 +72,12 @@ class Distilled(Generic[Model]):
             if found is None or found.key in measured:
                 break
             before = self._units(found.outcome.quality)
-            trial = min(TRIAL, TRIAL_SHARE * self._minutes)
-            after = self._trial(found, trial)
-            if not aim.record_trial(before, after, last=self._left < 2 * trial):
-                continue
+            if not aim.is_settled and (self._may_try or not measured):
+                after = self._trial(found)
+                if not aim.record_trial(before, after, last=not self._may_try):
+                    continue
+            candidate, quality = self._tuned(found, 1.0 if measured else SHARE)
             measured.add(found.key)
-            candidate, quality = self._tuned(found, SHARE if len(measured) < MEASURED else 1.0)
             loss, fits = self._units(quality), False
             if quality.loss <= limit:
                 published = yield candidate
@@ -83,6 +86,8 @@ class Distilled(Generic[Model]):
                 fits = published is None or (published.kept and not published.missed)
                 is_kept = is_kept or fits
             aim.record_measurement(before, loss, is_kept=fits)
+            if self._left < LEAST_SHARE * self._minutes:
+                break
         return is_kept
 
     def counted(self, found: Found[Model]) -> Candidate[Model]:
@@ -97,6 +102,20 @@ class Distilled(Generic[Model]):
     def _left(self) -> float:
         """Minutes that no candidate has taken."""
         return max(0.0, self._minutes - sum(self._spent.values()))
+
+    @property
+    def _length(self) -> float:
+        """Minutes of a trial."""
+        return min(TRIAL, TRIALS_SHARE * self._minutes / TRIALS)
+
+    @property
+    def _left_to_try(self) -> float:
+        """Minutes that trials may take."""
+        return min(self._left, TRIALS_SHARE * self._minutes - sum(self._tried.values()))
+
+    @property
+    def _may_try(self) -> bool:
+        return len(self._tried) < TRIALS and self._left_to_try > self._length / 2
 
     @cached_property
     def _unit(self) -> float:
@@ -124,21 +143,32 @@ class Distilled(Generic[Model]):
                 continue
         return None
 
-    def _trial(self, found: Found[Model], minutes: float) -> float:
+    def _trial(self, found: Found[Model]) -> float:
         """The loss of a candidate after a trial, in units; after a restart that of before it."""
         network = self._closed.network(found)
         note = self._folder_of(found).with_suffix(".trial")
         digest = digest_of(network.arrays())
         if note.exists():
-            known, _, told = note.read_text().partition(" ")
-            if known == digest:
-                return float(told)
-        minutes = min(minutes, self._left)
-        self._progress.enter("fine-tune", f"distilling for {60 * minutes:.2g} seconds, as a trial")
-        loss = self._units(self._task.evaluate(self._distilled(found, network, minutes).network))
+            known, *told = note.read_text().split(" ")
+            if known == digest and len(told) == 2:
+                minutes, loss = (float(each) for each in told)
+                self._tried[found.key] = minutes
+                self._spent.setdefault(found.key, minutes)
+                return loss
+        self._progress.enter(
+            "fine-tune", f"distilling for {60 * self._length:.2g} seconds, as a trial"
+        )
+        most, minutes, tuned = self._left_to_try, 0.0, None
+        while tuned is None or not (tuned.is_better or tuned.ended or minutes >= most):
+            # Where the first stage won nothing, a gentler one follows.
+            minutes = min(minutes + self._length, most)
+            tuned = self._distilled(found, network, minutes, most)
+        self._tried[found.key] = tuned.minutes
+        loss = self._units(self._task.evaluate(tuned.network))
+        self._progress(1.0, f"the trial took {tuned.steps:,} steps")
         note.parent.mkdir(parents=True, exist_ok=True)
         with atomic_file(note) as path:
-            path.write_text(f"{digest} {loss!r}")
+            path.write_text(f"{digest} {tuned.minutes!r} {loss!r}")
         return loss
 
     def _tuned(self, found: Found[Model], share: float) -> tuple[Candidate[Model], Quality]:
@@ -148,13 +178,13 @@ class Distilled(Generic[Model]):
         """
         network, task = self._closed.network(found), self._task
         self._progress.enter("fine-tune", "distilling the original into the small model")
-        minutes = self._spent.get(found.key, 0.0) + share * self._left
-        tuned = self._distilled(found, network, minutes)
+        spent = self._spent.get(found.key, 0.0)
+        tuned = self._distilled(found, network, spent + share * self._left, spent + self._left)
         scale, before = metric_format_of(task.metric), found.outcome.quality
         before = task.evaluate(network) if before is None else before
         after = task.evaluate(tuned.network)
         description = (
-            f"{tuned.minutes:.2g} minutes of distillation: {scale.name} "
+            f"{tuned.minutes:.2g} minutes of distillation, {tuned.steps:,} steps: {scale.name} "
             f"{scale.value(before.value)} -> {scale.value(after.value)} by the quick estimate"
         )
         if tuned.ended:
@@ -164,8 +194,10 @@ class Distilled(Generic[Model]):
         description = f"{description}; not better, so the untuned model was kept"
         return self._closed.candidate(found, network, description), before
 
-    def _distilled(self, found: Found[Model], network: Model, minutes: float) -> Tuned[Model]:
-        tuned = self._task.finetune(network, minutes, self._folder_of(found), self._progress)
+    def _distilled(
+        self, found: Found[Model], network: Model, minutes: float, most: float
+    ) -> Tuned[Model]:
+        tuned = self._task.finetune(network, minutes, self._folder_of(found), self._progress, most)
         self._spent[found.key] = tuned.minutes
         return tuned
 

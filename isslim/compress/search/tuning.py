@@ -2,7 +2,9 @@
 
 Distillation wins much of a cut's loss back, and how much differs from model to model. So the first
 candidate is cut beyond the budget, and a short trial says which share of its loss is left; the
-next is chosen by that. Losses here are in units of the caller's, usually multiples of the budget.
+next is chosen by that. Once one has been published, it is known what all minutes win beyond a
+trial, and where that left much of the budget a bolder one follows. Losses here are in units of the
+caller's, usually multiples of the budget.
 
 Legend: `before` is the loss of a closed form, which the search knows; `after` that after a trial.
 """
@@ -11,15 +13,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from isslim.compress.search.aims import MIN_SPENT
+
 FIRST = 0.8
 """What the first candidate loses more than the budget, in units."""
 SPARED = 0.08
 """Of the budget, for what 8 bits cost and the estimate is off by."""
-UNSPENT = 0.2
+UNSPENT = 1 - MIN_SPENT
 """A tuned candidate that is expected to leave more units of the budget is followed by a deeper
 one."""
-LATER = 0.8
-"""What of the loss after a trial is left after all minutes, at most."""
+LATER = 0.7
+"""What of the loss after a trial is left after all minutes, until that has been measured."""
+LEAST_LATER = 0.4
+"""That share is taken for no smaller one, since the next candidate has fewer minutes."""
 NO_HELP = 0.95
 """Share of a loss that is left by a trial where distillation does not help."""
 SLOPE = 0.3
@@ -38,15 +44,18 @@ class TunedAim:
         budget: in units: 1, or 0 where nothing may be lost.
         description: what the next candidate is searched for.
         loss: of the next candidate, before it is tuned; None: there is none.
+        is_settled: whether it is to be tuned without another trial.
     """
 
     budget: float
     description: str = "searching a model that loses what distillation wins back"
     loss: float | None = None
-    _expected: dict[float, float] = field(default_factory=dict)
+    is_settled: bool = False
+    _tried: dict[float, float] = field(default_factory=dict)
+    _found: dict[float, float] = field(default_factory=dict)
+    _later: float = LATER
     _trials: int = 0
     _measured: int = 0
-    _settled: bool = False
 
     def __post_init__(self) -> None:
         self.loss = self.budget + FIRST
@@ -64,21 +73,19 @@ class TunedAim:
             after: its loss after it.
             last: whether no minutes are left for another trial.
         """
-        if self._settled:
+        if self.is_settled:
             return True
-        known = before in self._expected
-        expected = after * LATER if after > 0 else after
-        self._expected.setdefault(before, expected)
+        known = before in self._tried or before in self._found
+        self._tried[before] = after
+        expected = self._expected[before]
         self._trials += 1
         self.loss = None
         if after > NO_HELP * before and self._trials == 1:
             return False
-        if self.budget - UNSPENT <= expected <= self.aim:
+        if self._least <= expected <= self.aim:
             return True
         if last or known or self._trials >= TRIALS:
-            # Nothing more can be tried: the deepest that is expected to keep to the budget.
-            fits = [loss for loss, then in self._expected.items() if then <= self.aim]
-            self._settled, self.loss = True, max(fits, default=None)
+            self._settle(expected)
             return self.loss == before
         self._ask(expected)
         return False
@@ -91,13 +98,43 @@ class TunedAim:
             found: the loss that was published, or that it had where it was not.
             is_kept: whether all of its forms keep to the budget.
         """
-        self.loss, self._settled = None, False
+        tried = self._tried.get(before, 0.0)
+        self.loss, self.is_settled = None, False
         self._measured += 1
         # What is refused loses too much, whatever was measured of it.
         found = found if is_kept else max(found, self.budget)
-        self._expected[before] = found
-        if self._measured < MEASURED and (not is_kept or found < self.budget - UNSPENT):
+        self._found[before] = found
+        if min(tried, found) > 0:
+            self._later = min(1.0, max(LEAST_LATER, found / tried))
+        if self._measured < MEASURED and (not is_kept or found < self._least):
             self._ask(found)
+
+    @property
+    def _least(self) -> float:
+        """What a tuned candidate is to lose at least, or a bolder one follows."""
+        return self.budget - UNSPENT
+
+    @property
+    def _expected(self) -> dict[float, float]:
+        """What is left of each loss after all minutes, as measured or by a trial."""
+        by_trial = {
+            before: after * self._later if after > 0 else after
+            for before, after in self._tried.items()
+        }
+        return {**by_trial, **self._found}
+
+    def _settle(self, expected: float) -> None:
+        """Nothing more can be tried: the deepest that is expected to keep to the budget.
+
+        Where that has been measured, one that is bolder and milder than the last one.
+        """
+        fits = [loss for loss, then in self._expected.items() if then <= self.aim]
+        deepest = max(fits, default=None)
+        self.is_settled, self.loss = True, deepest
+        if deepest is not None and deepest in self._found:
+            self._ask(expected)
+            if self.loss is not None and self.loss <= deepest:
+                self.loss = None
 
     def _ask(self, expected: float) -> None:
         """The loss at which the tuned one should be at its aim, by those on both sides of it."""

@@ -45,8 +45,9 @@ def configuration_of(
         learner: of the structure; None: there is none.
         processes: that train as one.
     """
-    # How often it is saved, and where half precision would pay, may change with the machine.
-    free = {"checkpoint_minutes", "bfloat16"}
+    # How often it is saved, where half precision would pay, and for how long a run of few steps
+    # goes on, may change with the machine.
+    free = {"checkpoint_minutes", "bfloat16", "least_steps", "most_minutes"}
     description = {
         f"plan.{name}": str(value) for name, value in asdict(plan).items() if name not in free
     }

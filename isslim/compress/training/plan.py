@@ -18,6 +18,8 @@ class TrainingPlan:
 
     Attributes:
         most_epochs: with `minutes`, ends the run after so many epochs where that is earlier.
+        least_steps: with `minutes`, goes on to so many steps where the clock would end it earlier,
+            for `most_minutes` in all at most.
         loss: `mean` over all tokens, or `sum_over_steps`: the sum over the steps divided by the
             batch, the scale of Zaremba et al. and of the paper. Learning rate, clip and a learner's
             penalty are in the loss's scale.
@@ -56,6 +58,8 @@ class TrainingPlan:
     extra_learning_rate: float = 0.01
     keep: Literal["last", "best"] = "last"
     most_epochs: float | None = None
+    least_steps: int = 0
+    most_minutes: float | None = None
 
     def __post_init__(self) -> None:
         wrong = [
@@ -65,7 +69,7 @@ class TrainingPlan:
         ]
         wrong += [
             name
-            for name in ("minutes", "most_epochs")
+            for name in ("minutes", "most_epochs", "most_minutes")
             if getattr(self, name) is not None and not getattr(self, name) > 0
         ]
         wrong += [name for name in ("averaging_epoch", "patience") if getattr(self, name) < 1]

@@ -2,13 +2,14 @@
 
 How long a repair pays is not known in advance, and a learning rate that decays needs its horizon.
 So it comes in stages, short ones first, each with a decay of its own from a lower peak; behind each
-the network is evaluated on training data kept apart, and the next begins where it gained enough.
+the network is evaluated on training data kept apart. After one that gains too little the peak is
+lowered, twice at most. What is learnt from, the teacher alone or labels too, is chosen by the gain.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic
@@ -29,7 +30,15 @@ MINUTES = (0.5, 1.0, 1.5, 2.0)
 PEAKS = (1.0, 0.7, 0.5, 0.35)
 """Their peak learning rates, as shares of the first one's; further ones have the last."""
 LEAST_GAIN = 0.003
-"""Share of the loss's unit that a stage has to gain for the next: of a perplexity, 0.3 %."""
+"""Share of the loss's unit that a stage has to gain: of a perplexity, 0.3 %."""
+LOWERED, LOWERINGS = 0.25, 2
+"""What a stage that gains less multiplies the peaks with, and how often at most. After a mild cut
+of an LSTM of 2 x 400 the first peak lost what a quarter of it won."""
+LEAST_STEPS = 100
+"""Of a stage, before it is judged, where the minutes of the job allow it."""
+TEACHER_ALONE, HALF_LABELS = 1.0, 0.5
+"""The teacher's share of the loss: a good teacher is better alone, a poor one is surpassed with
+labels."""
 MOST_STAGES = 8
 """A short text ends stages early; it is not read for ever."""
 ENOUGH = 0.98
@@ -43,7 +52,9 @@ class Stage:
     Attributes:
         number: from 0.
         minutes: it may take.
+        most_minutes: to which it may go on where it has made fewer than `LEAST_STEPS` steps.
         share: of the first stage's peak learning rate.
+        soft: the teacher's share of the loss; the rest is that of the labels.
         steps: that the stages before it took, which says where in the training data it begins.
         checkpoint: its own, to be written on the way and resumed from.
         progress: called with the share of the stage that is done and a message.
@@ -51,7 +62,9 @@ class Stage:
 
     number: int
     minutes: float
+    most_minutes: float
     share: float
+    soft: float
     steps: int
     checkpoint: Path
     progress: ProgressCallback
@@ -82,17 +95,63 @@ class Tuned(Generic[Model]):
         losses: on the data kept apart, in nats: of the given network, then of the best one after
             each stage.
         ended: why another stage would not pay; empty where it may.
+        steps: trained so far, in all calls.
     """
 
     network: Model
     minutes: float
     losses: tuple[float, ...]
     ended: str = ""
+    steps: int = 0
 
     @property
     def is_better(self) -> bool:
         """Whether anything was won."""
         return self.losses[-1] < self.losses[0]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a stage fared, which is what the next is chosen by.
+
+    Attributes:
+        soft: the teacher's share of its loss.
+        lowered: how often the peak had been lowered.
+        gain: in nats; below zero where the network was worse after it.
+        seconds: of its steps.
+    """
+
+    soft: float
+    lowered: int
+    gain: float
+    seconds: float
+
+
+def chosen(
+    taken: Sequence[Outcome], least_gain: float, *, has_labels: bool
+) -> tuple[float, int] | None:
+    """What a stage behind others learns from, and how often its peak is lowered.
+
+    The first learns from the teacher alone, the one behind it from labels too, and later ones from
+    what gained more per second when it was last taken. Where the first gains too little, its rate
+    is lowered before labels are tried.
+
+    Args:
+        taken: the stages before it, one at least.
+        least_gain: of a stage, in nats; see `Distillation`.
+        has_labels: whether labels are worth learning from.
+
+    Returns:
+        The teacher's share of the loss, and the number of lowerings; None: no stage would pay.
+    """
+    last, latest = taken[-1], {each.soft: each for each in taken}
+    has_gained = last.gain >= least_gain
+    if has_labels and HALF_LABELS not in latest and (has_gained or last.lowered > 0):
+        return HALF_LABELS, last.lowered
+    best = max(latest.values(), key=lambda each: each.gain / max(each.seconds, 1e-9))
+    if has_gained or (best is not last and best.gain >= least_gain):
+        return best.soft, last.lowered
+    return (best.soft, last.lowered + 1) if last.lowered < LOWERINGS else None
 
 
 @dataclass(frozen=True)
@@ -103,16 +162,23 @@ class Distillation(Generic[Model]):
         train: trains a copy of a network for one stage.
         evaluate: its loss on training data kept apart, in nats.
         described: what else a state on disk has to agree with, such as the data and the seed.
-        least_gain: of a stage, in nats, for the next to begin.
+        least_gain: of a stage, in nats; after a smaller one the peak is lowered.
+        has_labels: whether the data was given with what is right; what the teacher wrote was not.
     """
 
     train: Callable[[Model, Stage], Trained[Model]]
     evaluate: Callable[[Model], float]
     described: Mapping[str, str] = field(default_factory=dict)
     least_gain: float = LEAST_GAIN
+    has_labels: bool = False
 
     def run(
-        self, network: Model, minutes: float, folder: Path, progress: ProgressCallback
+        self,
+        network: Model,
+        minutes: float,
+        folder: Path,
+        progress: ProgressCallback,
+        most_minutes: float | None = None,
     ) -> Tuned[Model]:
         """Distils for at most some minutes in all.
 
@@ -123,20 +189,24 @@ class Distillation(Generic[Model]):
             minutes: most of them, those of former calls in the same folder included.
             folder: of this network alone: what is in it of another one is deleted.
             progress: called with the share of the minutes and a message.
+            most_minutes: those to which a stage of few steps may go on; None: `minutes`.
         """
+        most = minutes if most_minutes is None else max(minutes, most_minutes)
         progress = _forward(progress)
-        state = _State(folder, {"network": digest_of(network.arrays()), **self.described})
+        described = {"labels": str(self.has_labels), **self.described}
+        state = _State(folder, {"network": digest_of(network.arrays()), **described})
         content = state.read()
         if content is None:
             content = {
                 "minutes": 0.0, "steps": 0, "ended": "", "best": None,
-                "losses": [self.evaluate(network)],
+                "losses": [self.evaluate(network)], "taken": [],
+                "next": [TEACHER_ALONE, 0],
             }  # fmt: skip
             state.write(content)
         best = network if content["best"] is None else _filled(network, content["best"])
         while not content["ended"] and content["minutes"] < ENOUGH * minutes:
             number, before = len(content["losses"]) - 1, content["losses"][-1]
-            stage = _stage(number, minutes, content, state.checkpoint, progress)
+            stage = _stage(number, (minutes, most), content, state.checkpoint, progress)
             try:
                 trained = self._stage(best, stage)
             except FloatingPointError as diverged:
@@ -152,12 +222,27 @@ class Distillation(Generic[Model]):
                     name: torch.from_numpy(array) for name, array in best.arrays().items()
                 }
             content["losses"] = [*content["losses"], after if after < before else before]
-            if not before - after >= self.least_gain:
-                content["ended"] = "no more was won"
-            elif number + 1 == MOST_STAGES:
-                content["ended"] = "all stages were taken"
+            self._judge(content, before - after, trained.seconds, stage)
             state.write(content)
-        return Tuned(best, content["minutes"], tuple(content["losses"]), content["ended"])
+        return Tuned(
+            best, content["minutes"], tuple(content["losses"]), content["ended"], content["steps"]
+        )
+
+    def _judge(self, content: dict[str, Any], gain: float, seconds: float, stage: Stage) -> None:
+        """Records how a stage fared, and what the next one is, if there is one."""
+        soft, lowered = content["next"]
+        gain = -math.inf if math.isnan(gain) else gain
+        content["taken"] = [*content["taken"], [soft, lowered, gain, seconds]]
+        found = chosen(
+            [Outcome(*each) for each in content["taken"]],
+            self.least_gain,
+            has_labels=self.has_labels,
+        )
+        if found is None:
+            content["ended"] = "no more was won"
+        elif stage.number + 1 == MOST_STAGES:
+            content["ended"] = "all stages were taken"
+        content["next"] = list(found or content["next"])
 
     def _stage(self, network: Model, stage: Stage) -> Trained[Model]:
         try:
@@ -170,22 +255,29 @@ class Distillation(Generic[Model]):
 
 def _stage(
     number: int,
-    minutes: float,
+    limits: tuple[float, float],
     content: Mapping[str, Any],
     checkpoint: Path,
     progress: ProgressCallback,
 ) -> Stage:
     """The next stage; what would be left for less than half of the one behind it is added to it."""
+    minutes, most = limits
     left = minutes - content["minutes"]
     length = _length(number)
     if left - length < _length(number + 1) / 2:
         length = left
-    share = PEAKS[min(number, len(PEAKS) - 1)]
+    soft, lowered = content["next"]
+    taken = [Outcome(*each) for each in content["taken"]]
+    if taken and soft not in {each.soft for each in taken}:
+        # What is tried for the first time is compared with a stage of the same length.
+        length = min(length, taken[-1].seconds / 60 or length)
+    share = PEAKS[min(number, len(PEAKS) - 1)] * LOWERED**lowered
+    beyond = max(length, most - content["minutes"])
 
     def within(done: float, message: str) -> None:
         progress(min(1.0, (content["minutes"] + done * length) / minutes), message)
 
-    return Stage(number, length, share, content["steps"], checkpoint, within)
+    return Stage(number, length, beyond, share, soft, content["steps"], checkpoint, within)
 
 
 def _length(number: int) -> float:

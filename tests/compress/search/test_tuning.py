@@ -87,7 +87,7 @@ def test_of_all_trials_the_deepest_that_is_expected_to_fit_is_taken() -> None:
 
 def test_where_no_trial_is_expected_to_fit_the_closed_form_remains() -> None:
     aim = TunedAim(1.0)
-    for before, after in ((1.8, 1.6), (1.3, 1.25), (1.2, 1.19)):
+    for before, after in ((1.8, 1.7), (1.5, 1.45), (1.4, 1.39)):
         assert not aim.record_trial(before, after)
     assert aim.loss is None
 
@@ -111,7 +111,7 @@ def test_without_minutes_for_another_trial_the_candidate_is_taken_or_none() -> N
 
 def test_measurement_that_leaves_much_is_followed_by_a_deeper_candidate() -> None:
     aim = TunedAim(1.0)
-    assert aim.record_trial(1.8, 1.1)
+    assert aim.record_trial(1.8, 1.2)
     aim.record_measurement(1.8, 0.6, is_kept=True)
     assert aim.loss == pytest.approx(1.8 * AIM / 0.6)
     enough = TunedAim(1.0)
@@ -127,6 +127,23 @@ def test_measurement_beyond_the_budget_is_followed_by_a_milder_candidate() -> No
     other = TunedAim(1.0)
     other.record_measurement(1.8, 0.9, is_kept=False)
     assert other.loss == pytest.approx(1.8 * AIM)
+
+
+def test_bolder_candidate_is_judged_by_what_minutes_won_on_the_one_before() -> None:
+    measured = TunedAim(1.0)
+    assert measured.record_trial(1.8, 1.2)
+    measured.record_measurement(1.8, 0.6, is_kept=True)  # half of what the trial left
+    assert measured.record_trial(2.76, 1.75)  # so 0.875 are expected
+    assert not TunedAim(1.0).record_trial(2.76, 1.75)
+
+
+def test_bolder_candidate_that_is_too_bold_is_followed_by_one_between() -> None:
+    aim = TunedAim(1.0)
+    assert aim.record_trial(1.8, 1.2)
+    aim.record_measurement(1.8, 0.6, is_kept=True)
+    assert not aim.record_trial(2.8, 2.4, last=True)  # 1.2 are expected
+    assert aim.loss == pytest.approx(1.8 + (AIM - 0.6) / (1.2 - 0.6))
+    assert aim.is_settled  # it is tuned without a trial
 
 
 def test_measurements_are_counted() -> None:

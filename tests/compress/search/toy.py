@@ -202,7 +202,12 @@ class ToyTask(ModelTask[Toy]):
         return self.recipe.minutes or 0.0
 
     def finetune(
-        self, network: Toy, minutes: float, folder: Path, progress: ProgressCallback
+        self,
+        network: Toy,
+        minutes: float,
+        folder: Path,
+        progress: ProgressCallback,
+        most_minutes: float | None = None,
     ) -> Tuned[Toy]:
         """Marks the network; `won` says what that is worth."""
         self.tuned.append((network.units, minutes))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -9,7 +10,16 @@ import numpy as np
 import pytest
 
 from isslim.compress.errors import CheckpointRefused, TrainingDiverged
-from isslim.compress.training.stages import MOST_STAGES, PEAKS, Distillation, Stage, Trained, Tuned
+from isslim.compress.training.stages import (
+    HALF_LABELS,
+    MOST_STAGES,
+    PEAKS,
+    TEACHER_ALONE,
+    Distillation,
+    Stage,
+    Trained,
+    Tuned,
+)
 from tests.compress.search.toy import Toy, drawn
 
 
@@ -44,12 +54,16 @@ class School:
         minutes: float,
         network: Toy | None = None,
         told: list[float] | None = None,
+        *,
+        has_labels: bool = False,
+        most_minutes: float | None = None,
     ) -> Tuned[Toy]:
-        return Distillation(self, lossy).run(
+        return Distillation(self, lossy, has_labels=has_labels).run(
             with_loss(drawn(), 4.0) if network is None else network,
             minutes,
             folder,
             lambda done, _: None if told is None else told.append(done),
+            most_minutes,
         )
 
 
@@ -84,25 +98,95 @@ def test_stages_share_the_minutes(minutes: float, lengths: list[float], tmp_path
 
 
 @pytest.mark.parametrize(
-    ("losses", "best"), [([3.0, 2.9981], 2.9981), ([3.0, 3.2], 3.0), ([3.0, float("nan")], 3.0)]
+    ("losses", "best"),
+    [([2.9981, 2.997], 2.997), ([3.2, 3.1], 3.0), ([float("nan"), float("inf")], 3.0)],
 )
-def test_stage_that_gains_too_little_is_the_last(
+def test_behind_a_stage_that_gains_too_little_the_peak_is_lowered_twice(
     losses: list[float], best: float, tmp_path: Path
 ) -> None:
-    tuned = School([*losses, 0.0]).run(tmp_path, 5.0)
+    school = School([3.0, *losses, best, 0.0])
+    tuned = school.run(tmp_path, 20.0)
+    assert [stage.share for stage in school.taken] == [1.0, 0.7, 0.5 / 4, 0.35 / 16]
     assert lossy(tuned.network) == pytest.approx(best)
-    assert tuned.losses == (4.0, 3.0, pytest.approx(best))
+    assert tuned.losses[-1] == pytest.approx(best)
     assert tuned.ended == "no more was won"
     again = School([])
     assert again.run(tmp_path, 60.0).losses == tuned.losses  # and stays so
     assert again.taken == []
 
 
+def test_peak_that_was_too_high_is_lowered_and_the_best_state_goes_on(tmp_path: Path) -> None:
+    school = School([4.2, 3.9, 3.8])  # as measured after a mild cut
+    tuned = school.run(tmp_path, 3.0)
+    assert [stage.share for stage in school.taken] == [1.0, 0.7 / 4, 0.5 / 4]
+    assert school.begun == pytest.approx([4.0, 4.0, 3.9])
+    assert tuned.losses == (4.0, 4.0, pytest.approx(3.9), pytest.approx(3.8))
+    assert tuned.ended == ""
+
+
 def test_given_network_is_the_best_where_nothing_is_won(tmp_path: Path) -> None:
     network = with_loss(drawn(), 4.0)
-    tuned = School([4.5]).run(tmp_path, 5.0, network)
+    tuned = School([4.5, 4.5, 4.5]).run(tmp_path, 5.0, network)
     assert tuned.network is network
     assert not tuned.is_better
+    assert tuned.ended == "no more was won"
+
+
+KL, HALF = TEACHER_ALONE, HALF_LABELS
+
+
+@pytest.mark.parametrize(
+    ("losses", "softs", "lowered"),
+    [
+        # Labels are tried second, and go on as long as they gain more per second.
+        ([3.9, 3.7, 3.6, 3.5], [KL, HALF, HALF, KL], [0, 0, 0, 0]),
+        ([3.5, 3.4, 3.39, 3.38], [KL, HALF, KL, HALF], [0, 0, 0, 0]),
+        # A loss that gains nothing is left alone, and the peak stays as the other had it.
+        ([3.5, 3.6, 3.4, 3.3], [KL, HALF, KL, KL], [0, 0, 0, 0]),
+        # Where the first peak is too high, it is lowered before labels are tried.
+        ([4.2, 3.9, 3.7, 3.6], [KL, KL, HALF, HALF], [0, 1, 1, 1]),
+        ([4.2, 4.1, 3.9, 3.7], [KL, KL, HALF, HALF], [0, 1, 1, 1]),
+        ([4.2, 4.1, 4.2, 4.1], [KL, KL, HALF, KL], [0, 1, 1, 2]),
+    ],
+)
+def test_loss_is_chosen_by_what_it_gained(
+    losses: list[float], softs: list[float], lowered: list[int], tmp_path: Path
+) -> None:
+    whole, taken = School(losses), list[Stage]()
+    with contextlib.suppress(IndexError):  # there are no more losses
+        whole.run(tmp_path / "whole", 60.0, has_labels=True)
+    for loss in losses:  # a process that ends in each second stage chooses the same
+        school = School([loss])
+        with contextlib.suppress(IndexError):
+            school.run(tmp_path / "parts", 60.0, has_labels=True)
+        taken.append(school.taken[0])
+    for stages in (whole.taken[: len(losses)], taken):
+        assert [stage.soft for stage in stages] == softs
+        assert [stage.share for stage in stages] == [
+            peak / 4**times for peak, times in zip(PEAKS, lowered, strict=True)
+        ]
+
+
+def test_labels_are_tried_for_as_long_as_the_stage_before(tmp_path: Path) -> None:
+    school = School([3.5, 3.4, 3.3, 3.2])
+    school.run(tmp_path, 5.0, has_labels=True)
+    assert [stage.minutes for stage in school.taken[:2]] == [0.5, 0.5]
+
+
+def test_text_of_the_teacher_teaches_by_its_distribution_alone(tmp_path: Path) -> None:
+    school = School([3.5, 3.4, 3.6, 3.2])
+    school.run(tmp_path, 5.0)
+    assert {stage.soft for stage in school.taken} == {KL}
+
+
+def test_stage_of_few_steps_may_go_on_to_the_end_of_the_job(tmp_path: Path) -> None:
+    school = School([3.5, 3.4])
+    tuned = school.run(tmp_path, 1.5, most_minutes=4.0)
+    assert [stage.most_minutes for stage in school.taken] == pytest.approx([4.0, 3.5])
+    assert tuned.steps == 20
+    alone = School([3.5])
+    alone.run(tmp_path / "alone", 0.3)
+    assert alone.taken[0].most_minutes == pytest.approx(0.3)
 
 
 def test_stages_that_end_early_are_counted(tmp_path: Path) -> None:
@@ -146,11 +230,11 @@ def test_job_that_was_killed_in_a_stage_keeps_the_stages_before_it(tmp_path: Pat
     with pytest.raises(KeyboardInterrupt):
         Killed([3.0]).run(tmp_path, 5.0)
     assert (tmp_path / "stage.checkpoint").exists()
-    school = School([2.5, 2.5])
+    school = School([2.5, 2.5, 2.5])
     tuned = school.run(tmp_path, 5.0)
-    assert [stage.number for stage in school.taken] == [1, 2]
-    assert school.begun == [3.0, 2.5]
-    assert tuned.losses == (4.0, 3.0, 2.5, 2.5)
+    assert [stage.number for stage in school.taken] == [1, 2, 3]
+    assert school.begun == [3.0, 2.5, 2.5]
+    assert tuned.losses == (4.0, 3.0, 2.5, 2.5, 2.5)
     assert not (tmp_path / "stage.checkpoint").exists()
 
 

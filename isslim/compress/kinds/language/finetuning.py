@@ -22,13 +22,17 @@ APART_SHARE = 0.1
 """Of the training text, at most."""
 
 
-def distillation(original: LanguageModel, tokens: Tensor, seed: int) -> Distillation[LanguageModel]:
+def distillation(
+    original: LanguageModel, tokens: Tensor, seed: int, *, has_labels: bool = False
+) -> Distillation[LanguageModel]:
     """Distillation from the original on a training text, whose end is kept apart.
 
     Args:
         original: the teacher.
         tokens: int64 (N,), the training text.
         seed: of dropout.
+        has_labels: whether people wrote the text; from one that the original wrote there is
+            nothing to learn beyond its predictions.
     """
     apart = max(36, min(APART, int(APART_SHARE * len(tokens))))
     training, held_back = tokens[:-apart], spread_pieces(tokens[-apart:], apart)
@@ -38,12 +42,7 @@ def distillation(original: LanguageModel, tokens: Tensor, seed: int) -> Distilla
         return math.inf if math.isnan(loss) else loss
 
     def train_stage(network: LanguageModel, stage: Stage) -> Trained[LanguageModel]:
-        plan = repairing(
-            len(training),
-            seed=seed + stage.number,
-            minutes=stage.minutes,
-            share=stage.share,
-        )
+        plan = repairing(len(training), stage, seed=seed + stage.number)
         dropout = distilling_dropout(axes.parameters(network.declaration()), len(training))
         student = network.rebuilt(network.arrays(), dropout)
         with placed(student, original):
@@ -62,7 +61,7 @@ def distillation(original: LanguageModel, tokens: Tensor, seed: int) -> Distilla
         )
 
     described = {"text": f"{len(tokens):,} tokens", "seed": str(seed)}
-    return Distillation(train_stage, evaluate, described)
+    return Distillation(train_stage, evaluate, described, has_labels=has_labels)
 
 
 def begun_at(tokens: Tensor, batch: int, row: int) -> Tensor:

@@ -322,11 +322,12 @@ class LanguageTask(ReturnsModules[LanguageModel], ModelTask[LanguageModel]):
         minutes: float,
         folder: Path,
         progress: ProgressCallback,
+        most_minutes: float | None = None,
     ) -> Tuned[LanguageModel]:
         """Distils on the training text, or on one of the original's. See `Trainable.finetune`."""
         if not self.texts.training_given:
             progress(0.0, "the original writes a text to be distilled on")
-        return self._distillation.run(network, minutes, folder, progress)
+        return self._distillation.run(network, minutes, folder, progress, most_minutes)
 
     @cached_property
     def _distillation(self) -> Distillation[LanguageModel]:
@@ -334,7 +335,7 @@ class LanguageTask(ReturnsModules[LanguageModel], ModelTask[LanguageModel]):
         tokens = texts.training
         if not texts.training_given:
             tokens = sample(self.original, self.codec.start_id, WRITTEN, seed + 2)
-        return distillation(self.original, tokens, seed)
+        return distillation(self.original, tokens, seed, has_labels=texts.training_given)
 
     def trainer(self) -> LanguageTrainer:
         """A trainer on the user's text.

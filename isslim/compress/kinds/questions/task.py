@@ -214,13 +214,18 @@ class QuestionTask(ReturnsModules[Bidaf], ModelTask[Bidaf]):
         self.codec.save(folder)
 
     def finetune(
-        self, network: Bidaf, minutes: float, folder: Path, progress: ProgressCallback
+        self,
+        network: Bidaf,
+        minutes: float,
+        folder: Path,
+        progress: ProgressCallback,
+        most_minutes: float | None = None,
     ) -> Tuned[Bidaf]:
         """Distils on the training questions, some of which are kept apart.
 
         See `Trainable.finetune`.
         """
-        return self._distillation.run(network, minutes, folder, progress)
+        return self._distillation.run(network, minutes, folder, progress, most_minutes)
 
     @cached_property
     def _distillation(self) -> Distillation[Bidaf]:

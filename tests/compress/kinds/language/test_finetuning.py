@@ -102,10 +102,11 @@ def test_distillation_wins_perplexity_back_and_leaves_its_input_alone(
 
 
 def test_stages_are_compared_on_text_that_is_not_trained_on(
-    tmp_path: Path, trained: Trained, text: torch.Tensor
+    tmp_path: Path, trained: Trained, text: torch.Tensor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # The part kept apart is another language: the better the training, the worse it gets there.
     count = int(APART_SHARE * len(text))
+    monkeypatch.setattr(stages, "MOST_STAGES", 3)
     strange = torch.cat([text[:-count], torch.randint(trained.network.vocabulary, (count,))])
     network = network_of(trained.network)
     tuned = distilled(trained, strange, network, 1.0, tmp_path)

@@ -286,6 +286,9 @@ class _Training:
         if plan.minutes is None:
             return step / self.total
         by_clock = self.run.spent / (60 * plan.minutes)
+        if step < plan.least_steps:
+            most = plan.minutes if plan.most_minutes is None else plan.most_minutes
+            by_clock = min(by_clock, max(step / plan.least_steps, self.run.spent / (60 * most)))
         return (
             by_clock
             if plan.most_epochs is None

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from isslim.compress.kinds.language.networks.contract import LanguageModel
 from isslim.compress.pruning.axes import Keep
 from isslim.compress.training.plan import TrainingPlan
+from isslim.compress.training.stages import LEAST_STEPS, Stage
 from isslim.types.axis_names import layer_of
 
 REPAIR_RATE = 2e-3
@@ -53,24 +54,26 @@ def distilling(
     )
 
 
-def repairing(tokens: int, *, seed: int, minutes: float, share: float) -> TrainingPlan:
+def repairing(tokens: int, stage: Stage, *, seed: int) -> TrainingPlan:
     """A stage of the repair of a cut: bold steps, which end within the stage.
 
     Args:
         tokens: of the training text; the batch is smaller for a short one.
+        stage: its minutes, learning rate and loss; it ends earlier where it has read the text
+            `PASSES` times.
         seed: of the run.
-        minutes: of the stage; it ends earlier where it has read the text `PASSES` times.
-        share: of the highest learning rate.
     """
     few = max(LEAST_BATCH, tokens // (STEPS_OF_A_PASS * 36))
-    plan = distilling(tokens, seed=seed, minutes=minutes)
+    plan = distilling(tokens, seed=seed, minutes=stage.minutes)
     return replace(
         plan,
         batch=min(plan.batch, few),
         most_epochs=PASSES,
-        learning_rate=REPAIR_RATE * share,
+        least_steps=LEAST_STEPS,
+        most_minutes=stage.most_minutes,
+        learning_rate=REPAIR_RATE * stage.share,
         schedule="linear",
-        soft=1.0,  # in half a minute labels teach a model little that its teacher knows well
+        soft=stage.soft,
         bfloat16=True,
     )
 
