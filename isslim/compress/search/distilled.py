@@ -17,7 +17,7 @@ from isslim.compress.errors import BudgetNotMet
 from isslim.compress.progress import Progress
 from isslim.compress.pruning.network import Model
 from isslim.compress.search.closed_form import ClosedForm, Found
-from isslim.compress.search.tuning import STEP, TRIALS, TunedAim
+from isslim.compress.search.tuning import MEASURED, STEP, TRIALS, TunedAim
 from isslim.compress.training.checkpoints import digest_of
 from isslim.compress.training.stages import Tuned
 from isslim.store.files import atomic_file
@@ -26,8 +26,9 @@ from isslim.types.quality import compared_loss, metric_format_of
 
 TRIAL, TRIALS_SHARE = 0.5, 1 / 3
 """Minutes of a trial, and the share of all minutes that all trials together may take."""
-SHARE = 0.5
-"""Of the minutes left, what the first candidate takes, since another one may follow."""
+SHARE, CLOCKED_SHARE = 0.5, 0.75
+"""Of the minutes left, what a candidate takes until one is kept, since another one may follow; the
+second, where it has to be smaller only if the clock says so."""
 LEAST_SHARE = 0.2
 """Of all minutes, what has to be left for another candidate."""
 USUAL_SHARE = 0.4
@@ -76,7 +77,8 @@ class Distilled(Generic[Model]):
                 after = self._trial(found)
                 if not aim.record_trial(before, after, last=not self._may_try):
                     continue
-            candidate, quality = self._tuned(found, 1.0 if measured else SHARE)
+            is_last = is_kept or len(measured) + 1 == MEASURED
+            candidate, quality = self._tuned(found, 1.0 if is_last else SHARE)
             measured.add(found.key)
             loss, fits = self._units(quality), False
             if quality.loss <= limit:
@@ -96,7 +98,7 @@ class Distilled(Generic[Model]):
         Where the clock may ask for a smaller one, some are left for that.
         """
         by_clock = self._task.recipe.budget.speedup is not None
-        return self._tuned(found, SHARE if by_clock else 1.0)[0]
+        return self._tuned(found, CLOCKED_SHARE if by_clock else 1.0)[0]
 
     @property
     def _left(self) -> float:

@@ -22,7 +22,7 @@ SPARED = 0.08
 UNSPENT = 1 - MIN_SPENT
 """A tuned candidate that is expected to leave more units of the budget is followed by a deeper
 one."""
-LATER = 0.7
+LATER = 0.8
 """What of the loss after a trial is left after all minutes, until that has been measured."""
 LEAST_LATER = 0.4
 """That share is taken for no smaller one, since the next candidate has fewer minutes."""

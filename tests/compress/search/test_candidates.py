@@ -398,7 +398,7 @@ def test_what_distillation_wins_back_is_cut_too(tmp_path: Path) -> None:
     # 18 units are the most that may go, by 9 %; without distillation 12 (4.85 %).
     assert units(found) == [5]
     assert toy.is_trained(found[0].network)
-    assert "minutes of distillation: perplexity 106.00 -> 103.00" in str(found[0].description)
+    assert "0 steps: perplexity 106.00 -> 103.00" in str(found[0].description)
     assert [stage for stage, _ in stages.entered] == [
         "calibrate", "search", "fine-tune", "search", "fine-tune",
     ]  # fmt: skip
@@ -433,11 +433,11 @@ def test_without_gain_the_closed_form_is_the_result(tmp_path: Path) -> None:
 
 def test_where_only_8_bits_miss_the_budget_less_is_cut_and_tuned_again(tmp_path: Path) -> None:
     def published(candidate: Candidate[toy.Toy]) -> Published:
-        loss = 0.0045 * (20 - candidate.network.units)
+        loss = 0.0047 * (20 - candidate.network.units)
         return Published(True, loss > LIMIT, loss)
 
     found = run(task_for(QUALITY, by_units(0.008), won=0.5), tmp_path, published)
-    assert units(found)[0] < 9 <= units(found)[1]
+    assert units(found)[0] < 10 <= units(found)[1]
     assert all(toy.is_trained(each.network) for each in found)
 
 

@@ -111,7 +111,7 @@ def test_without_minutes_for_another_trial_the_candidate_is_taken_or_none() -> N
 
 def test_measurement_that_leaves_much_is_followed_by_a_deeper_candidate() -> None:
     aim = TunedAim(1.0)
-    assert aim.record_trial(1.8, 1.2)
+    assert aim.record_trial(1.8, 1.1)
     aim.record_measurement(1.8, 0.6, is_kept=True)
     assert aim.loss == pytest.approx(1.8 * AIM / 0.6)
     enough = TunedAim(1.0)
@@ -131,18 +131,18 @@ def test_measurement_beyond_the_budget_is_followed_by_a_milder_candidate() -> No
 
 def test_bolder_candidate_is_judged_by_what_minutes_won_on_the_one_before() -> None:
     measured = TunedAim(1.0)
-    assert measured.record_trial(1.8, 1.2)
-    measured.record_measurement(1.8, 0.6, is_kept=True)  # half of what the trial left
-    assert measured.record_trial(2.76, 1.75)  # so 0.875 are expected
-    assert not TunedAim(1.0).record_trial(2.76, 1.75)
+    assert measured.record_trial(1.8, 1.1)
+    measured.record_measurement(1.8, 0.6, is_kept=True)  # of 1.1 that the trial left
+    assert measured.record_trial(2.76, 1.6)  # so 0.87 are expected
+    assert not TunedAim(1.0).record_trial(2.76, 1.6)
 
 
 def test_bolder_candidate_that_is_too_bold_is_followed_by_one_between() -> None:
     aim = TunedAim(1.0)
-    assert aim.record_trial(1.8, 1.2)
+    assert aim.record_trial(1.8, 1.1)
     aim.record_measurement(1.8, 0.6, is_kept=True)
-    assert not aim.record_trial(2.8, 2.4, last=True)  # 1.2 are expected
-    assert aim.loss == pytest.approx(1.8 + (AIM - 0.6) / (1.2 - 0.6))
+    assert not aim.record_trial(2.8, 2.4, last=True)
+    assert aim.loss == pytest.approx(1.8 + (AIM - 0.6) / (2.4 * 0.6 / 1.1 - 0.6))
     assert aim.is_settled  # it is tuned without a trial
 
 
