@@ -27,7 +27,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def options(corpus: Path, *more: str) -> Any:
-    tiny = ["--units", "12", "--epochs", "3", "--dropout", "0"]
+    tiny = ["--units", "12", "--epochs", "5", "--dropout", "0"]
     tiny += ["--strengths", "0.1", "--tuned-strengths", "0.1"]
     return parser_of().parse_args(["--corpus", str(corpus), "--threads", "1", *tiny, *more])
 
@@ -54,14 +54,14 @@ def test_the_whole_experiment_leaves_record_report_and_figures(whole: Path, corp
         assert list(gone.values()) == run["units"]
         network = read_model(whole / run["name"] / "model.safetensors", None).network
         assert [network.declaration().axes[axis] for axis in run["norms"]] == run["units"]
-    assert all(len(run["epochs"]) == 3 and run["seconds"] > 0 for run in record["runs"])
+    assert all(len(run["epochs"]) == 5 and run["seconds"] > 0 for run in record["runs"])
     assert str(corpus) not in json.dumps(record)
     page = (whole / "report.md").read_text()
     assert "| baseline |  | 12, 12 |" in page
     ratio = tuned["test_perplexity"] / continued["test_perplexity"]
     (line,) = (each for each in page.splitlines() if each.startswith("| from the baseline | 0.1 |"))
     assert f" | {ratio:.3f} | " in line
-    assert " | 3 + 3 | " in line
+    assert " | 5 + 5 | " in line
     assert "| ISS (373, 315) | 373, 315 | 78.65 |" in page
     for picture, text in re.findall(r"!\[(.+?)\]\((\w+\.png)\)", page):
         assert (whole / text).stat().st_size > 1000

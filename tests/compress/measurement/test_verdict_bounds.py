@@ -293,3 +293,33 @@ def test_reservations_are_sentences() -> None:
     assert found.smaller is True
     none = conclude(None, Evidence([whole], CHANGE, one_run, reservations=["it was random"]))
     assert (none.worth, none.reservations, none.variant) == (False, ["It was random."], None)
+
+
+def test_how_sizes_were_chosen_is_a_sentence_of_the_verdict() -> None:
+    best = sized(variant("compressed", 1, FAST), 9)
+    variants = [sized(variant("original", 1), 11), best]
+    assert conclude(best, Evidence(variants, CHANGE, one_run)).sizes == ""
+    found = conclude(best, Evidence(variants, CHANGE, one_run, sizes="sizes chosen by counting"))
+    assert found.sizes == "Sizes chosen by counting."
+
+
+def test_without_a_compressed_variant_int8_alone_is_what_to_take() -> None:
+    alone = sized(variant("original-int8", 1, FAST), 5)
+    variants = [sized(variant("original", 1), 11), alone]
+    (found,) = conclude(None, Evidence(variants, CHANGE, one_run)).instead
+    assert found.endswith(": take original-int8.")
+    broken = conclude(None, Evidence(variants, CHANGE, one_run, breaks=lambda _: True))
+    assert broken.instead == []
+
+
+@pytest.mark.parametrize(
+    ("high", "rival"),
+    [(1 - SURELY - 1e-9, "original"), (1 - SURELY, "original-int8")],
+)
+def test_int8_alone_that_is_surely_slower_leaves_the_original_to_beat(
+    high: float, rival: str
+) -> None:
+    best = sized(variant("compressed-int8", 1, FAST, alone=FAST), 9)
+    alone = sized(variant("original-int8", 1, (0.8, 0.9, high), alone=SAME), 10)
+    variants = [sized(variant("original", 1), 11), alone, best]
+    assert conclude(best, Evidence(variants, CHANGE, one_run)).rival == rival

@@ -43,8 +43,12 @@ def published(
     home: Path, trained: Trained, costly: Callable[[Path], bool], **options: Any
 ) -> tuple[dict[str, VariantRecord], list[str], Report]:
     """Compresses where 8 bits cost too much for the graphs that `costly` names."""
+    # By the file: by time, two jobs on one host may choose other sizes.
     recipe = Recipe(
-        name="choice", budget=Budget(perplexity_rise=RISE), calibration_tokens=1500, **options
+        name="choice",
+        budget=Budget(perplexity_rise=RISE),
+        calibration_tokens=1500,
+        **{"optimize": "size"} | options,
     )
     task, inspection = begin(
         UploadedFiles(

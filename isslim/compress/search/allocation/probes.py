@@ -106,6 +106,7 @@ class Probes(Generic[Model]):
         )
 
     def _save(self) -> None:
+        self.file.parent.mkdir(parents=True, exist_ok=True)
         with atomic_file(self.file) as partial:
             partial.write_text(json.dumps({"plan": self._plan, "losses": self.known}))
 
