@@ -148,7 +148,8 @@ class Distilled(Generic[Model]):
     def _trial(self, found: Found[Model]) -> float:
         """The loss of a candidate after a trial, in units; after a restart that of before it."""
         network = self._closed.network(found)
-        note = self._folder_of(found).with_suffix(".trial")
+        folder = self._folder_of(found)
+        note = folder.with_name(f"{folder.name}.trial")  # the name has a decimal point
         digest = digest_of(network.arrays())
         if note.exists():
             known, *told = note.read_text().split(" ")
