@@ -67,7 +67,14 @@ def wait_for_a_connection(process: subprocess.Popen[str]) -> None:
     """Waits until the process has a socket: it has begun to ask the service."""
     limit = time.monotonic() + 60
     descriptors = Path(f"/proc/{process.pid}/fd")
-    while not any(str(each.readlink()).startswith("socket:") for each in descriptors.iterdir()):
+
+    def is_socket(descriptor: Path) -> bool:
+        try:
+            return str(descriptor.readlink()).startswith("socket:")
+        except FileNotFoundError:  # closed since it was listed
+            return False
+
+    while not any(map(is_socket, descriptors.iterdir())):
         assert time.monotonic() < limit
         time.sleep(0.1)
     time.sleep(1)
