@@ -80,10 +80,11 @@ def test_every_learner_ends_smaller_and_within_the_budget(
     learner: str, trained: Trained, texts: Texts, tmp_path: Path
 ) -> None:
     before = trained.network.arrays()
-    found = learnt(trained.network, texts, recipe(learner), tmp_path)
+    # By the file, so that every host chooses the same sizes.
+    asked = recipe(learner).model_copy(update={"optimize": "size"})
+    found = learnt(trained.network, texts, asked, tmp_path)
     base = perplexity(trained.network, texts.held_out, streams=1)
-    # In one stream, where the search evaluates several: a little beside the budget.
-    assert perplexity(found.network, texts.held_out, streams=1) <= 1.06 * base
+    assert perplexity(found.network, texts.held_out, streams=1) <= 1.05 * base
     whole, small = trained.network.declaration(), found.network.declaration()
     assert axes.parameters(small) < 0.8 * axes.parameters(whole)
     whole = declared_like(whole, small)
