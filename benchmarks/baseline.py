@@ -12,14 +12,23 @@ import os
 import sys
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
+from isslim.compress.ingest.reading import IngestReport
 from isslim.compress.kinds.language.corpus import Corpus, build_vocabulary, load_corpus
 from isslim.compress.kinds.language.networks.lstm import LstmLanguageModel, LstmSpec
+from isslim.compress.kinds.language.task import LanguageTask
+from isslim.compress.kinds.language.texts import Texts
 from isslim.compress.kinds.language.training.loop import train
 from isslim.compress.training.plan import TrainingPlan
+from isslim.runtime.language.text import TextCodec, word_tokenizer
+from isslim.types.manifest import TextContract
+from isslim.types.recipe import Recipe
+
+Task = TypeVar("Task", bound=LanguageTask)
 
 VOCABULARY = 10_000
 RECIPE = TrainingPlan(epochs=10, bfloat16=True, seed=1)
@@ -75,6 +84,26 @@ def baseline(
         checkpoint.unlink(missing_ok=True)
     network.load_state_dict(torch.load(path, weights_only=True))
     return Baseline(network.eval(), words, trained, valid, test)
+
+
+def task_of(dense: Baseline, recipe: Recipe, kind: type[Task]) -> Task:
+    """A compression of a baseline, calibrated on its training text and judged on its valid text.
+
+    Args:
+        dense: the trained model and its texts.
+        recipe: of the compression.
+        kind: of the task.
+    """
+    texts = Texts(dense.train, dense.train, dense.valid, "training text", "validation text")
+    contract = TextContract(
+        unit="word",
+        vocabulary=len(dense.words),
+        start_token="<eos>",
+        unknown_token="<unk>",
+        newline_token="<eos>",
+    )
+    codec = TextCodec(word_tokenizer(dense.words, "<unk>", "<eos>"), contract)
+    return kind(dense.network, texts, recipe, codec, IngestReport("the benchmark's own"))
 
 
 def _describe(recipe: TrainingPlan) -> dict[str, object]:

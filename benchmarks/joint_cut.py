@@ -10,16 +10,12 @@ import sys
 import tempfile
 from pathlib import Path
 
-from benchmarks.baseline import Baseline
-from isslim.compress.ingest.reading import IngestReport
+from benchmarks.baseline import Baseline, task_of
 from isslim.compress.kinds.language.task import LanguageTask
-from isslim.compress.kinds.language.texts import Texts
 from isslim.compress.progress import ProgressCallback
 from isslim.compress.pruning import axes
 from isslim.compress.pruning.ranking import Pruned, kept_indices, outline, prune
 from isslim.compress.search.order import removal_plan_of
-from isslim.runtime.language.text import TextCodec, word_tokenizer
-from isslim.types.manifest import TextContract
 from isslim.types.recipe import Budget, Recipe
 
 HALVINGS = 20
@@ -32,25 +28,6 @@ class CountedTask(LanguageTask):
         """No time is measured: the order counts."""
 
 
-def task_of(dense: Baseline, recipe: Recipe) -> CountedTask:
-    """A compression of a baseline, calibrated on its training text.
-
-    Args:
-        dense: the trained model and its texts.
-        recipe: of the compression.
-    """
-    texts = Texts(dense.train, dense.train, dense.valid, "training text", "validation text")
-    contract = TextContract(
-        unit="word",
-        vocabulary=len(dense.words),
-        start_token="<eos>",
-        unknown_token="<unk>",
-        newline_token="<eos>",
-    )
-    codec = TextCodec(word_tokenizer(dense.words, "<unk>", "<eos>"), contract)
-    return CountedTask(dense.network, texts, recipe, codec, IngestReport("the benchmark's own"))
-
-
 def joint_cut(dense: Baseline, ratio: float, tokens: int) -> Pruned:
     """The mildest joint cut, in closed form, that leaves at most 1 / ratio of the multiply-adds.
 
@@ -60,7 +37,7 @@ def joint_cut(dense: Baseline, ratio: float, tokens: int) -> Pruned:
         tokens: of calibration text.
     """
     recipe = Recipe(budget=Budget(speedup=ratio), calibration_tokens=tokens)
-    task = task_of(dense, recipe)
+    task = task_of(dense, recipe, CountedTask)
     observed = task.collect_activations(_show)
     with tempfile.TemporaryDirectory() as work:
         removal_plan, _ = removal_plan_of(task, dense.network, observed, Path(work), _show)

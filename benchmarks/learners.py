@@ -23,18 +23,14 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.baseline import RECIPE, Baseline, baseline
+from benchmarks.baseline import RECIPE, Baseline, baseline, task_of
 from isslim.compress.errors import BudgetNotMet
-from isslim.compress.ingest.reading import IngestReport
 from isslim.compress.kinds.language.task import LanguageTask
-from isslim.compress.kinds.language.texts import Texts
 from isslim.compress.kinds.language.trainer import LanguageTrainer
 from isslim.compress.kinds.language.training.evaluation import perplexity
 from isslim.compress.progress import Lines
 from isslim.compress.pruning import axes
 from isslim.compress.search.rounds import INITIAL_STEP, run_rounds
-from isslim.runtime.language.text import TextCodec, word_tokenizer
-from isslim.types.manifest import TextContract
 from isslim.types.recipe import Budget, Recipe
 
 LEARNERS = tuple(INITIAL_STEP)
@@ -126,19 +122,8 @@ def train_with_learner(
             "budget": Budget(size_ratio=size),
         }
     )
-    texts = Texts(
-        dense.train, dense.train, dense.valid[:HELD_OUT_TOKENS], "training text", "validation text"
-    )
-    contract = TextContract(
-        unit="word",
-        vocabulary=len(dense.words),
-        start_token="<eos>",
-        unknown_token="<unk>",
-        newline_token="<eos>",
-    )
-    codec = TextCodec(word_tokenizer(dense.words, "<unk>", "<eos>"), contract)
-    task = LanguageTask(dense.network, texts, recipe, codec, IngestReport("the benchmark's own"))
-    trainer, began = LanguageTrainer(dense.network, texts, recipe), time.monotonic()
+    task = task_of(replace(dense, valid=dense.valid[:HELD_OUT_TOKENS]), recipe, LanguageTask)
+    trainer, began = LanguageTrainer(dense.network, task.texts, recipe), time.monotonic()
     row: dict[str, Any] = {"learner": learner, "start": start}
     with tempfile.TemporaryDirectory() as folder:
         try:
