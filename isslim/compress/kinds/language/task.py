@@ -25,7 +25,8 @@ from isslim.compress.kinds.language.export.int8 import quantize_network
 from isslim.compress.kinds.language.export.stacked import Recurrence, has_narrow_recurrence
 from isslim.compress.kinds.language.finetuning import distillation
 from isslim.compress.kinds.language.ingest.uploaded_form import UploadedForm
-from isslim.compress.kinds.language.latency_curve import LatencyCurve, measure_curve
+from isslim.compress.kinds.language.kept_curves import latency_curves
+from isslim.compress.kinds.language.latency_curve import LatencyCurve
 from isslim.compress.kinds.language.networks.contract import LanguageModel
 from isslim.compress.kinds.language.networks.gru import GruLanguageModel
 from isslim.compress.kinds.language.networks.names import EMBEDDING
@@ -298,13 +299,10 @@ class LanguageTask(ReturnsModules[LanguageModel], ModelTask[LanguageModel]):
             # A GRU is served in int8 as a Scan, where that is faster.
             both = int8 and isinstance(self.original, GruLanguageModel)
             recurrences: tuple[Recurrence, ...] = ("narrow", "scan") if both else ("narrow",)
-            self._curves = [
-                measure_curve(
-                    self.original, work, progress,
-                    steps=steps, batch=batch, int8=int8, recurrence=recurrence,
-                )
-                for recurrence in recurrences
-            ]  # fmt: skip
+            self._curves = latency_curves(
+                self.original, work, progress,
+                run=(steps, batch), int8=int8, recurrences=recurrences,
+            )  # fmt: skip
         error = max(curve.error for curve in self._curves)
         if all(curve.is_trusted for curve in self._curves):
             progress(1.0, f"latency curve within {error:.0%} of what was measured")
