@@ -52,6 +52,9 @@ components."""
 MIN_STEP = 0.1
 """Share of `INITIAL_STEP` of the last try; there a calibrated cut stays within the budget
 without any training."""
+FREE = 2e-3
+"""Loss that a cut may add to a network that exceeds the budget already, until it is distilled: what
+a learner drove to zero costs nearly nothing, but rarely nothing at all."""
 LEARNING_SHARE = 0.6
 """Share of a round's epochs that a learner uses before distillation."""
 
@@ -256,7 +259,7 @@ class _Round(Generic[Model]):
         if budget.quality is not None:
             (name,) = budget.limits
             limit = self.allowance * budget.quality
-            allowed = max(limit, self.task.evaluate(network).loss) + slack
+            allowed = max(limit, self.task.evaluate(network).loss + FREE) + slack
             budget = budget.model_copy(update={name: allowed})
         elif budget.size_ratio is not None:
             ratio = budget.size_ratio * axes.parameters(whole) / axes.parameters(declaration)
