@@ -156,8 +156,9 @@ class Sized(StrictModel):
     """A model with a size on every prunable axis."""
 
     sizes: dict[str, int] = Field(
-        description="components of every prunable axis",
-        examples=[{"embedding": 54, "units:lstm0": 225}],
+        description="components of every prunable axis; `rank:...` and `bottleneck` are the "
+        "widths of narrow layers that were inserted, which the original has not",
+        examples=[{"embedding": 54, "units:lstm0": 225, "rank:lstm0.recurrent": 60}],
     )
 
     @property
@@ -272,11 +273,11 @@ class CheckRecord(StrictModel):
 
 
 class CurvePoint(Sized):
-    """One model on the trade-off curve, before fine-tuning."""
+    """One model on the trade-off curve, before distillation."""
 
     removed_share: float = Field(
         description="share, 0 to 1, of the saving that removing every prunable component "
-        "would give",
+        "would give, by what sizes were chosen by (`allocation` of the report)",
         examples=[0.4],
     )
     parameters: int = Field(description="parameters of the network", examples=[2571596])
@@ -292,7 +293,7 @@ class CurvePoint(Sized):
         description="interval of `loss`, from the quick estimate's sample; null: none can be given",
     )
     within_budget: bool = Field(
-        description="whether this model, before fine-tuning, is within the budget", examples=[True]
+        description="whether this model, before distillation, is within the budget", examples=[True]
     )
     speedup: float | None = Field(
         default=None,

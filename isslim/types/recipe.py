@@ -173,13 +173,15 @@ class Recipe(StrictModel):
     )
     mode: Mode = Field(
         default="calibrate",
-        description="`calibrate`: closed form, in seconds; `learn`: rounds of removal and "
-        "training on a training text",
+        description="`calibrate`: removal and repair in closed form, then distillation from the "
+        "original, where such a model is trained here (see `Recipe.minutes`); `learn`: rounds of "
+        "removal and training on a text or questions",
         examples=["calibrate"],
     )
     learner: Literal["calibrated", "proximal", "l0", "group_lasso"] = Field(
         default="calibrated",
-        description="how a round of `learn` removes components",
+        description="how a round of `learn` removes components: `calibrated`, in closed form; "
+        "`proximal`, `l0` and the paper's `group_lasso`, by training that drives them to zero",
         examples=["calibrated"],
     )
     start: Literal["uploaded", "scratch"] = Field(
@@ -236,26 +238,30 @@ class Recipe(StrictModel):
         examples=[1],
     )
     prune_embedding: bool = Field(
-        default=True, description="whether the embedding's width may shrink", examples=[True]
+        default=True,
+        description="for a language model: whether the embedding's width may shrink",
+        examples=[True],
     )
     rotate_embedding: bool = Field(
         default=True,
-        description="whether the basis of an untied embedding may be changed before it is "
-        "cut: the change is exact, and the cut then loses far less",
+        description="for a language model: whether the basis of an untied embedding may be "
+        "changed before it is cut: the change is exact, and the cut then loses far less",
         examples=[True],
     )
     narrow_softmax: bool = Field(
         default=True,
-        description="whether narrow linear layers may be inserted before an untied softmax "
-        "over a large vocabulary, one before all of it or one before each of a few blocks of words "
-        "by frequency, where that saves work",
+        description="for an LSTM or GRU language model: whether narrow linear layers may be "
+        "inserted before an untied softmax over a large vocabulary, one before all of it or one "
+        "before each of a few blocks of words by frequency, where that saves what sizes are chosen "
+        "by (`Recipe.optimize`)",
         examples=[True],
     )
     ranks: bool = Field(
         default=True,
         exclude_if=lambda value: value is True,  # a request without it has the id it always had
-        description="whether narrow linear layers may be inserted between recurrent layers and in "
-        "recurrences, where that saves what the budget or `optimize` counts",
+        description="for an LSTM or GRU language model, or question answering: whether narrow "
+        "linear layers may be inserted before the inputs of recurrent layers and, in a language "
+        "model, in their recurrences, where that saves what sizes are chosen by",
         examples=[True],
     )
     form: Literal["free", "same"] = Field(
@@ -264,16 +270,17 @@ class Recipe(StrictModel):
         description="for a language model, or a module that `isslim.compress` exported: `same` "
         "keeps the form of the upload, so that the result is also a state dict, or module, of its "
         "own class with smaller numbers: layers that one module holds keep one size, and no basis "
-        "changes and no layer is inserted, whatever `rotate_embedding`, `narrow_softmax` and "
-        "`ranks` say",
+        "changes and no layer is inserted, whatever `Recipe.rotate_embedding`, "
+        "`Recipe.narrow_softmax` and `Recipe.ranks` say",
         examples=["free"],
     )
     optimize: Optimize = Field(
         default="sentence",
         exclude_if=lambda value: value == "sentence",  # a request without it keeps its id
-        description="for a language model: what the time is about that sizes are chosen for, and "
-        "the primary latency where `shapes` names none: `stream`, one token at a time; `sentence`, "
-        "30 tokens; `batch`, 10 texts of 30 tokens; `size`, the file instead of a time",
+        description="for a language model: the run whose time on the worker's host sizes are "
+        "chosen by, and which the verdict is about where `Recipe.shapes` names no run: `stream`, "
+        "one token; `sentence`, one text of 30 tokens; `batch`, 10 texts of 30 tokens. With "
+        "`size`, or a budget of size, sizes are chosen by counting parameters",
         examples=["sentence"],
     )
     check: Check | None = Field(
@@ -322,9 +329,9 @@ class Recipe(StrictModel):
         default=None,
         ge=0,
         le=24 * 60,
-        description="most minutes of distillation from the original, over all candidates of the "
-        "job together; 0: the closed form alone; null: as long as it pays, at most 5, and none for "
-        "a graph; of the mode `calibrate`",
+        description="for a language model or question answering, in the mode `calibrate`: most "
+        "minutes of distillation from the original, for all candidates of the job together; it "
+        "ends earlier where no more is won; 0: the closed form alone; null: 5",
         examples=[5],
     )
     unit: Literal["auto", "word", "character"] = Field(

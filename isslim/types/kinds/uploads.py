@@ -61,9 +61,15 @@ class UploadFields(BaseModel, Generic[File]):
     train: Annotated[
         File | None,
         UploadText(
-            "train.txt", "text, or questions in the form of SQuAD, to learn and fine-tune on"
+            "train.txt",
+            "text, or questions in the form of SQuAD, to train on, in `learn` and in distillation; "
+            "without it, --calibration, or what a language model writes",
         ),
-    ] = Field(default=None, description="text or questions to learn and fine-tune on")
+    ] = Field(
+        default=None,
+        description="text or questions to train on, in `learn` and in distillation; if not sent, "
+        "`calibration`, or for distillation what a language model writes",
+    )
     calibration: Annotated[
         File | None,
         UploadText(
