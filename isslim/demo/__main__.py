@@ -3,8 +3,8 @@
 Trains a small LSTM language model on the documentation inside this Python, starts the service and a
 worker, and uploads the model to `POST /compress`. Then it shows what was removed, lets both models
 continue the same text, scores texts with both side by side, and ends with the verdict and the next
-commands. Everything is written to `demo/`; the trained model is kept there, so that a second run
-begins with the upload.
+commands. Everything is written to `demo/`, the figures for programs to `summary.json` in it; the
+trained model is kept there, so that a second run begins with the upload.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--minutes", type=float, default=3.5, help="training time of the original")
+    parser.add_argument("--minutes", type=float, default=3.5, help="of training the original")
     parser.add_argument("--folder", type=Path, default=Path("demo"))
     arguments = parser.parse_args()
     folder: Path = arguments.folder

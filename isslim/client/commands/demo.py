@@ -1,4 +1,4 @@
-"""`isslim demo`: the whole workflow within eight minutes, where every part is installed."""
+"""`isslim demo`: the whole workflow in minutes, where every part is installed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ from isslim.client.commands.doctor import PARTS
 
 
 def demo(
-    minutes: Annotated[float, typer.Option(min=0.01, help="training time of the original")] = 3.5,
+    minutes: Annotated[
+        float, typer.Option(min=0.01, help="of training the original, before it is compressed")
+    ] = 3.5,
     folder: Annotated[
         Path, typer.Option(file_okay=False, help="takes the model, the service's home, the files")
     ] = Path("demo"),
@@ -23,7 +25,9 @@ def demo(
     """Trains, compresses and serves a small model, here.
 
     The model learns the documentation inside Python. It is kept: a second run begins with the
-    compression.
+    compression, with at most two minutes of distillation. In the folder are then the model, its
+    files in `home`, and `summary.json`: the rise of perplexity, units before and after, and how
+    many times as fast as int8 alone and as the original the small model is.
     """
     packages = dict.fromkeys(each for _, names in PARTS.values() for each in names)
     if missing := [each for each in packages if find_spec(each) is None]:
