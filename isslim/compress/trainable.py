@@ -42,7 +42,10 @@ class Trainable(ABC, Generic[Model]):
         if asked is None:
             return MOST_MINUTES if self.distils else 0.0
         if asked > 0 and not self.distils:
-            raise ModeUnavailable(f"a {self.task} cannot be fine-tuned: leave `minutes` out")
+            raise ModeUnavailable(
+                f"a {self.task} cannot be distilled here: leave `minutes` out; it is compressed "
+                "in closed form"
+            )
         return asked
 
     def finetune(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -148,9 +148,20 @@ def issues_of(error: ValidationError, place: str) -> list[dict[str, str]]:
         place: where it was sent, such as `body`.
     """
     return [
-        {"pointer": f"/{place}/" + "/".join(map(str, each["loc"])), "detail": each["msg"]}
+        {"pointer": _pointer((place, *each["loc"])), "detail": _in_words(each)}
         for each in error.errors(include_url=False, include_input=False, include_context=False)
     ]
+
+
+def _pointer(place: Iterable[object]) -> str:
+    return "".join(f"/{part}" for part in place)
+
+
+def _in_words(issue: Mapping[str, Any]) -> str:
+    """An issue that pydantic found, without its own terms."""
+    if issue["type"] == "extra_forbidden":
+        return "there is no such field; `/docs` lists all"
+    return str(issue["msg"]).removeprefix("Value error, ")
 
 
 def _methods(request: Request) -> list[str]:
@@ -183,8 +194,7 @@ def _of_invalid_parameters(request: Request, error: Exception) -> Response:
     if not isinstance(error, RequestValidationError):
         raise error
     errors = [
-        {"pointer": "/" + "/".join(str(part) for part in each["loc"]), "detail": each["msg"]}
-        for each in error.errors()
+        {"pointer": _pointer(each["loc"]), "detail": _in_words(each)} for each in error.errors()
     ]
     detail = "; ".join(f"{each['pointer']}: {each['detail']}" for each in errors[:5])
     return document(422, "invalid-request", STATUS["invalid-request"][1], detail, errors)

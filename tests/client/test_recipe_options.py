@@ -139,6 +139,7 @@ def test_budget_is_written_as_people_write_it(words: str, budget: Budget) -> Non
         ("--seed x", "expected a valid integer"),
         ("--mode x", "'x' is not one of 'calibrate', 'learn'"),
         ("--shape 30by1", "'30by1': expected STEPSxBATCH, such as 30x1"),
+        ("--shape 30 --shape 0x1", "--shapes: steps is 0: expected at least 1"),
         ("--check-tolerance 0.1", "--check-perplexity"),
         ("--start scratch", "start 'scratch' with the mode 'calibrate'"),
         ("--calibration-tokens 1 --held-out-tokens 1", "--held-out-tokens is 1"),

@@ -150,6 +150,31 @@ def test_field_that_is_sent_twice_is_refused(client: TestClient) -> None:
     assert "vocabulary (it is sent 2 times)" in str(found["detail"])
 
 
+def test_options_that_are_refused_are_refused_in_words(client: TestClient) -> None:
+    said = {
+        '{"rank": false}': ("/options/rank", "there is no such field; `/docs` lists all"),
+        '{"budget": {"size": 0.4}}': (
+            "/options/budget/size",
+            "there is no such field; `/docs` lists all",
+        ),
+        '{"minutes": 1, "finetune_minutes": 1}': (
+            "/options",
+            "`finetune_minutes` is the former name of `minutes`, and both are given: leave "
+            "`finetune_minutes` out",
+        ),
+    }
+    for options, (pointer, detail) in said.items():
+        files = {"model": ("m.pt", b"xyz")}
+        answer = client.post("/compress", files=files, data={"options": options})
+        found = problem(answer, 422, "invalid-request")
+        assert found["errors"] == [{"pointer": pointer, "detail": detail}]
+        assert found["detail"] == f"options: {pointer}: {detail}"
+    found = problem(client.post("/score", json={**ASK, "modle": "tiny"}), 422, "invalid-request")
+    assert found["errors"] == [
+        {"pointer": "/body/modle", "detail": "there is no such field; `/docs` lists all"}
+    ]
+
+
 def test_options_that_name_a_key_twice_are_refused(client: TestClient) -> None:
     twice = '{"name": "a", "budget": {"size": 0.5, "size": 0.6}}'
     files = {"model": ("m.pt", b"xyz")}

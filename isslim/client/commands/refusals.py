@@ -26,9 +26,9 @@ def flag_of(path: Sequence[str | int]) -> str:
     """The option of a field.
 
     Args:
-        path: of the field in the recipe, as pydantic reports it; a position in a list is left out.
+        path: of the field in the recipe.
     """
-    names = [str(each) for each in path if isinstance(each, str) and each != "budget"]
+    names = [str(each) for each in path if each != "budget"]
     return f"--{'-'.join(names).replace('_', '-')}"
 
 
@@ -78,4 +78,10 @@ def _issue(issue: Any, model: type[BaseModel]) -> str:
         return expected
     value = issue["input"]
     said = f"'{value}'" if isinstance(value, str) else str(value)
-    return f"{flag_of(issue['loc'])} is {said}: {expected}"
+    return f"{_place(issue['loc'])} is {said}: {expected}"
+
+
+def _place(path: Sequence[str | int]) -> str:
+    """The option, and in a value of a list what of it: `--shapes: steps`."""
+    at = next((place for place, each in enumerate(path) if isinstance(each, int)), len(path))
+    return ": ".join([flag_of(path[:at]), *map(str, path[at + 1 :])])

@@ -15,6 +15,7 @@ from typing import Any
 from isslim.compress.contract import ModelTask
 from isslim.compress.errors import CompressError
 from isslim.compress.ingest.findings import Findings
+from isslim.compress.inspection.effects import overruled
 from isslim.compress.kinds.registry import UploadedFiles, read_task
 from isslim.compress.pruning import axes
 from isslim.settings.worker import Evaluations
@@ -52,6 +53,7 @@ def begin(
         task = read_task(inputs, recipe, evaluations, found, looking)
         found.add(**_of(task, recipe))
         task.equal_axes()  # refuses a form that the model cannot be returned in
+        _refuse_training(task)
         if recipe.check is not None or inputs.check is not None or inputs.check_graph is not None:
             found.add(checks=task.run_checks(inputs))
     except CompressError as error:
@@ -60,6 +62,16 @@ def begin(
     inspection = found.understood()
     on_inspection(inspection)
     return task, inspection
+
+
+def _refuse_training(task: ModelTask[Any]) -> None:
+    """Refuses minutes of distillation, or a mode, that such a model or its data does not have.
+
+    Raises:
+        ModeUnavailable: when it is not trained here.
+        TextUnusable: when there is nothing to train on.
+    """
+    _ = task.trainer() if task.recipe.mode == "learn" else task.minutes
 
 
 def _of(task: ModelTask[Any], recipe: Recipe) -> dict[str, Any]:
@@ -87,13 +99,19 @@ def _of(task: ModelTask[Any], recipe: Recipe) -> dict[str, Any]:
 
 
 def _without_effect(recipe: Recipe, kind: KindDescription) -> list[str]:
-    """A line for each option that was changed and that such a model does not read.
+    """A line for each option that was changed and has no effect, on such a model or beside others.
 
     Clients may send whole recipes: a value that is the default was not asked for.
     """
-    fields = Recipe.model_fields
+    changed = {
+        name
+        for name, field in Recipe.model_fields.items()
+        if getattr(recipe, name) != field.get_default(call_default_factory=True)
+    }
     return [
-        f"option `{name}` has no effect on a model of the kind '{kind.title}'"
-        for name in sorted(kind.unused_options)
-        if getattr(recipe, name) != fields[name].get_default(call_default_factory=True)
+        *(
+            f"option `{name}` has no effect on a model of the kind '{kind.title}'"
+            for name in sorted(kind.unused_options & changed)
+        ),
+        *(f"option {line}" for line in overruled(recipe, changed - kind.unused_options)),
     ]

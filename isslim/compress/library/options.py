@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from isslim.compress.errors import ArgumentsRefused
+from isslim.compress.inspection.effects import overruled
 from isslim.types.kinds.description import KindDescription
 from isslim.types.recipe import Budget, Recipe, with_current_names
 
@@ -17,14 +18,6 @@ BUDGETS = (
     'a number (the largest loss, such as 0.02), `{"limit": "size", "value": 0.4}` with "quality", '
     '"size" or "speed", or a `Budget`'
 )
-_ONLY_WITH = {
-    "decision_axis": ("metric", ("argmax", "cosine")),
-    "learner": ("mode", ("learn",)),
-    "learn_epochs": ("mode", ("learn",)),
-    "minutes": ("mode", ("calibrate",)),
-    "strength": ("learner", ("group_lasso",)),
-}
-"""Options that have an effect with some values of another one alone."""
 
 
 @dataclass(frozen=True)
@@ -94,12 +87,7 @@ def refuse_unused(asked: Asked, kind: KindDescription) -> None:
         f"`{name}` has no effect on a model of the kind '{kind.title}': leave it out"
         for name in unused
     ]
-    for name in sorted(asked.given & _ONLY_WITH.keys() - set(unused)):
-        other, values = _ONLY_WITH[name]
-        found = getattr(asked.recipe, other)
-        if found not in values:
-            wanted = " or ".join(f"{other}={value!r}" for value in values)
-            issues.append(f"`{name}` has an effect with {wanted} alone; `{other}` is {found!r}")
+    issues += overruled(asked.recipe, asked.given - set(unused))
     if issues:
         raise ArgumentsRefused(issues[0], issues)
 

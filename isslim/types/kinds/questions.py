@@ -82,6 +82,7 @@ QUESTIONS = KindDescription(
             "outputs",
             "prune_embedding",
             "published_tokens",
+            "rotate_embedding",
             "start_token",
             "strength",
             "unit",

@@ -13,6 +13,7 @@ from isslim.compress.kinds.registry import UploadedFiles
 from isslim.types.inspection import Inspection, LayerRecord
 from isslim.types.recipe import Recipe
 from tests.conftest import WORDS, Trained
+from tests.tagger import tagger_graph
 
 
 def inspected(inputs: UploadedFiles, recipe: Recipe | None = None) -> Inspection:
@@ -97,6 +98,46 @@ def test_options_without_effect_are_named(trained: Trained) -> None:
         "option `metric` has no effect on a model of the kind 'language model'",
     }
     assert not any("no effect" in each for each in plain.warnings)
+
+
+def test_options_that_another_option_leaves_without_effect_are_named(trained: Trained) -> None:
+    files = UploadedFiles(
+        model=trained.model,
+        vocabulary=trained.vocabulary,
+        train=trained.calibration,
+        held_out=trained.held_out,
+    )
+    learning = inspected(files, Recipe(mode="learn", minutes=3, learn_epochs=2.0))
+    assert learning.warnings == [
+        "option `minutes` has no effect with `mode` 'learn': leave it out, or ask for `mode` "
+        "'calibrate'"
+    ]
+    calibrating = inspected(files, Recipe(learner="l0", minutes=3))
+    assert calibrating.warnings == [
+        "option `learner` has no effect with `mode` 'calibrate': leave it out, or ask for `mode` "
+        "'learn'"
+    ]
+
+
+def test_training_that_there_cannot_be_is_refused_by_the_inspection(
+    trained: Trained, tmp_path: Path
+) -> None:
+    graph = UploadedFiles(model=tagger_graph(tmp_path))
+    for recipe, words in (
+        (Recipe(minutes=1.0), "cannot be distilled here: leave `minutes` out"),
+        (Recipe(mode="learn"), "ask for the mode `calibrate`"),
+    ):
+        problem = inspected(graph, recipe).problem
+        assert problem is not None
+        assert problem.kind == "mode-unavailable"
+        assert words in problem.detail
+    assert inspected(graph, Recipe(minutes=0)).understood
+    without = UploadedFiles(
+        model=trained.model, vocabulary=trained.vocabulary, held_out=trained.held_out
+    )
+    learning = inspected(without, Recipe(mode="learn")).problem
+    assert learning is not None
+    assert learning.kind == "text-unusable"
 
 
 def test_unknown_tokens_are_counted_and_many_are_warned_of(

@@ -153,7 +153,7 @@ def test_all_wrong_options_are_reported_together() -> None:
         ({"learner": "l0"}, ["`learner` has no effect on a model of the kind 'ONNX graph'"]),
         ({"start_token": "a", "unit": "word"}, ["`start_token` has no eff", "`unit` has no eff"]),
         ({"recipe": {"calibration_tokens": 500}}, ["`calibration_tokens` has no effect"]),
-        ({"decision_axis": 1}, ["an effect with metric='argmax' or metric='cosine' alone"]),
+        ({"decision_axis": 1}, ["ask for `metric` 'argmax' or `metric` 'cosine'"]),
     ],
 )
 def test_option_without_effect_is_refused(options: dict[str, Any], words: list[str]) -> None:
@@ -169,6 +169,16 @@ def test_recipe_of_another_model_says_only_what_it_changes() -> None:
     assert found.given == {"metric", "learn_epochs"}
     with pytest.raises(ArgumentsRefused, match="`metric` has no effect"):
         refuse_unused(found, LANGUAGE)
+
+
+def test_option_that_another_one_leaves_without_effect_is_refused_with_what_to_do() -> None:
+    learning = asked_for(None, None, {"mode": "learn", "minutes": 3, "metric": None})
+    with pytest.raises(ArgumentsRefused) as refused:
+        refuse_unused(learning, LANGUAGE)
+    assert refused.value.issues == [
+        "`minutes` has no effect with `mode` 'learn': leave it out, or ask for `mode` 'calibrate'"
+    ]
+    refuse_unused(asked_for(None, None, {"minutes": 3}), LANGUAGE)
 
 
 def test_kinds_name_options_that_exist() -> None:

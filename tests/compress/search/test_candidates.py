@@ -497,7 +497,7 @@ def test_kind_that_is_not_trained_here_refuses_minutes_before_any_work(tmp_path:
         minutes = ModelTask.minutes  # type: ignore[assignment]
 
     task = Untrained(ORIGINAL, Recipe(minutes=1), by_units(0.004))
-    with pytest.raises(ModeUnavailable, match="cannot be fine-tuned: leave `minutes` out"):
+    with pytest.raises(ModeUnavailable, match="cannot be distilled here: leave `minutes` out"):
         next(candidates(task, tmp_path, Stages()))
     assert task.judged == []
     for recipe in (Recipe(), Recipe(minutes=0)):
