@@ -139,7 +139,9 @@ def read_texts(
     given = training is not None
     training = observed if training is None else training
     held_out_tokens = held_out_tokens[: recipe.published_tokens]
-    for name, tokens in (("calibration", observed), ("held-out", held_out_tokens)):
+    for name, tokens in (
+        ("calibration", observed), ("held-out", held_out_tokens), ("training", training),
+    ):  # fmt: skip
         if len(tokens) < ENOUGH:
             raise TextUnusable(_too_short(name, len(tokens), divided=divided, same=same))
     real = given or held_out is not None

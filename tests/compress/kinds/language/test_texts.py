@@ -83,6 +83,21 @@ def test_unusable_texts_are_refused(
     assert refused.value.problem().kind == "text-unusable"
 
 
+@pytest.mark.parametrize("count", [5, 50, 99])
+def test_training_text_of_few_tokens_is_refused(
+    count: int, trained: Trained, tmp_path: Path
+) -> None:
+    train = tmp_path / "train"
+    train.write_text(" ".join(WORDS[2] for _ in range(count)))
+    with pytest.raises(TextUnusable, match=r"the training text has \d+ tokens; at least 100 are"):
+        read_texts(
+            trained.network,
+            codec(WORDS),
+            DataFiles(trained.calibration, trained.held_out, train),
+            Recipe(),
+        )
+
+
 def test_text_that_the_model_writes_itself_does_not_refuse_it(trained: Trained) -> None:
     read_texts(
         permuted_gates(trained.network), codec(WORDS), DataFiles(), Recipe(calibration_tokens=300)
