@@ -70,13 +70,16 @@ class Stages(Progress):
     def enter(self, stage: str, message: str) -> None:
         """Begins a stage and ends the one before it; see `Progress.enter`."""
         self.note()
-        self._name, self._since = stage, time.monotonic()
+        self._name = stage
         self._progress.enter(stage, message)
 
     def note(self) -> None:
-        """Records the seconds that the current stage has taken so far."""
+        """Records the seconds that the current stage has taken so far, each time it was entered."""
+        now = time.monotonic()
         if self._name:
-            self.seconds[self._name] = round(time.monotonic() - self._since, 2)
+            spent = self.seconds.get(self._name, 0.0) + now - self._since
+            self.seconds[self._name] = round(spent, 2)
+        self._since = now
 
     def __call__(self, done: float, message: str) -> None:
         """Reports progress within the current stage; see `Progress`."""

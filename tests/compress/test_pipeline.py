@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from fastapi.testclient import TestClient
 
+from isslim.compress import pipeline
 from isslim.compress.errors import BudgetNotMet, TextUnusable, VerificationFailed
 from isslim.compress.kinds.language.networks.contract import LanguageModel
 from isslim.compress.kinds.language.networks.gru import GruLanguageModel, GruSpec
@@ -14,6 +15,7 @@ from isslim.compress.kinds.language.networks.lstm import LstmLanguageModel, Lstm
 from isslim.compress.kinds.language.networks.rhn import RhnLanguageModel, RhnSpec
 from isslim.compress.kinds.language.texts import sample
 from isslim.compress.kinds.language.verification import verify_removal
+from isslim.compress.progress import Progress
 from isslim.runtime.language.model import LoadedLanguageModel
 from isslim.runtime.language.scoring import perplexity, score_batch
 from isslim.service.main import create_app
@@ -52,6 +54,18 @@ def test_bundle_is_smaller_within_budget_and_proven(published: Published) -> Non
         "curve.svg",
         "tokenizer.json",
     }
+
+
+def test_stage_that_is_entered_again_has_the_time_of_both(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr("isslim.compress.pipeline.time.monotonic", lambda: now[0])
+    stages = pipeline.Stages(Progress())
+    for stage, lasting in (("search", 5.0), ("fine-tune", 60.0), ("search", 1.0), ("measure", 2.0)):
+        stages.enter(stage, "")
+        now[0] += lasting
+    stages.note()
+    stages.note()
+    assert stages.seconds == {"search": 6.0, "fine-tune": 60.0, "measure": 2.0}
 
 
 def test_published_perplexity_is_what_the_runtime_answers(
