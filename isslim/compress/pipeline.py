@@ -29,6 +29,7 @@ from isslim.compress.errors import BudgetNotMet
 from isslim.compress.inspection.inspect import begin
 from isslim.compress.kinds.registry import UploadedFiles
 from isslim.compress.measurement.measure import Measured, conclusions_of, measure
+from isslim.compress.own_work import keep_own
 from isslim.compress.progress import Progress
 from isslim.compress.pruning import axes
 from isslim.compress.pruning.axes import Keep
@@ -128,7 +129,7 @@ def compress_files(
     Args:
         inputs: local files.
         recipe: options of the compression.
-        work: the compression's own folder; checkpoints in it are resumed from.
+        work: the compression's own folder; checkpoints of the same request are resumed from.
         progress: receives what is done.
         evaluations: commands that the recipe's metric may name.
         on_inspection: called once with what was understood of the files, before any work on it.
@@ -138,6 +139,7 @@ def compress_files(
     """
     stages = Stages(progress)
     task, inspection = read_files(inputs, recipe, stages, evaluations, on_inspection)
+    keep_own(work, inputs, task.recipe)
     return compress_task(task, inspection, sha256_of(inputs.model), work, stages)
 
 

@@ -23,6 +23,7 @@ from isslim.compress.library.compressed import Compressed
 from isslim.compress.library.inputs import Given, Prepared, prepare
 from isslim.compress.library.options import Asked, refuse_unused
 from isslim.compress.library.words import in_full
+from isslim.compress.own_work import keep_own
 from isslim.compress.pipeline import Stages, compress_task, read_files
 from isslim.compress.progress import CallbackProgress, Progress
 from isslim.store.files import sha256_of
@@ -80,6 +81,7 @@ def _compressed(
     if prepared.exported is not None and isinstance(task, GraphTask):
         task.save_own = prepared.exported.save
     shapes = task.shapes if latency == "all" else (task.primary_shape,)
+    keep_own(work, prepared.files, task.recipe)
     digest = sha256_of(prepared.files.model)
     made = compress_task(task, inspection, digest, work, stages, shapes)
     stages(1.0, made.report.verdict)
