@@ -43,6 +43,8 @@ class Probes(Generic[Model]):
         base: nats of the network before anything is cut.
         file: where measurements are kept.
         known: nats by what was cut.
+        spent: CPU seconds that measuring took of all that was asked for, known already or not: so
+            one that was killed ends after as many rounds as one that was not.
     """
 
     removal_plan: RemovalPlan
@@ -50,17 +52,20 @@ class Probes(Generic[Model]):
     base: float
     file: Path
     known: dict[str, float] = field(default_factory=dict)
+    spent: float = 0.0
 
     def __post_init__(self) -> None:
         order = json.dumps([self.removal_plan.order, dict(self.removal_plan.declaration.axes)])
         self._plan = sha256(order.encode()).hexdigest()
         self._ridges: dict[str, float] = {}
+        self._seconds: dict[str, float] = {}  # of each measurement
+        self._asked: set[str] = set()
         try:
             saved = json.loads(self.file.read_text())
         except (OSError, ValueError):
             return
         if saved.get("plan") == self._plan:
-            self.known = saved["losses"]
+            self.known, self._seconds = saved["losses"], saved.get("seconds", {})
 
     def loss(self, gone: Mapping[Knob, int]) -> float:
         """Nats that a cut loses, repaired in closed form; at most `MOST`.
@@ -81,13 +86,18 @@ class Probes(Generic[Model]):
             for axis, size in knob.sizes(count).items()
         )
         if name not in self.known:
+            began = time.process_time()
             # A ridge depends little on which axis is cut how far.
             plan = self._with_narrow(gone)
             network = self.task.original.rebuilt(cut(plan, keep, ridges=self._ridges).arrays)
             found = self.task.probe_loss(network)
             lost = math.nan if found is None else found - self.base
             self.known[name] = min(lost, MOST) if math.isfinite(lost) else MOST
+            self._seconds[name] = time.process_time() - began
             self._save()
+        if name not in self._asked:
+            self._asked.add(name)
+            self.spent += self._seconds.get(name, 0.0)
         return self.known[name]
 
     def _with_narrow(self, gone: Mapping[Knob, int]) -> RemovalPlan:
@@ -108,7 +118,8 @@ class Probes(Generic[Model]):
     def _save(self) -> None:
         self.file.parent.mkdir(parents=True, exist_ok=True)
         with atomic_file(self.file) as partial:
-            partial.write_text(json.dumps({"plan": self._plan, "losses": self.known}))
+            saved = {"plan": self._plan, "losses": self.known, "seconds": self._seconds}
+            partial.write_text(json.dumps(saved))
 
 
 def measured_losses(
@@ -122,9 +133,9 @@ def measured_losses(
         progress: called with the share done and a message.
     """
     found: list[dict[int, float]] = [{} for _ in knobs]
-    began = time.process_time()
+    before = probes.spent
     for round_, share in enumerate(SHARES):
-        spent = time.process_time() - began
+        spent = probes.spent - before
         if round_ and spent * (round_ + 1) / round_ > SECONDS:
             break
         for number, (knob, losses) in enumerate(zip(knobs, found, strict=True)):

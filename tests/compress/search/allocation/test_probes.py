@@ -71,6 +71,25 @@ def test_a_killed_measurement_goes_on_where_it_was(tmp_path: Path) -> None:
     assert found == measure(task_of(), tmp_path / ".." / tmp_path.name)
 
 
+def test_a_killed_measurement_ends_after_as_many_rounds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [0.0]
+    monkeypatch.setattr("isslim.compress.search.allocation.probes.time.process_time",
+                        lambda: now[0])  # fmt: skip
+    monkeypatch.setattr(module, "SECONDS", 25.0)  # one round over three axes takes 15
+
+    def slowly(sizes: Sizes) -> float:
+        now[0] += 5.0
+        return gently(sizes)
+
+    whole = measure(task_of(loses=slowly), tmp_path)
+    assert {len(losses) for losses in whole.values()} == {1}
+    again = task_of(loses=slowly)
+    assert measure(again, tmp_path) == whole
+    assert again.probed == []
+
+
 @pytest.mark.parametrize("content", ["", "{", '{"plan": "another", "losses": {"units 6": 9.0}}'])
 def test_a_file_of_another_network_or_of_none_is_ignored(content: str, tmp_path: Path) -> None:
     (tmp_path / "probes.json").write_text(content)
