@@ -163,11 +163,14 @@ def run_rounds(
             write_state(state_file, state)
             continue
         point = _point(candidate.network, whole, candidate.quality, recipe, allowance)
-        state.curve.append(point)
-        state.epochs += candidate.epochs
-        progress.on_point(point)
-        for epoch in candidate.epochs:
+        epochs = [epoch for epoch in candidate.epochs if _is_finite(epoch)]
+        state.epochs += epochs
+        for epoch in epochs:
             progress.on_epoch(epoch)
+        if math.isfinite(point.loss):
+            # A record has no other numbers: neither the state nor a report could be read again.
+            state.curve.append(point)
+            progress.on_point(point)
         if point.within_budget:
             state.network, state.kept = candidate.network, candidate.kept
         else:
@@ -242,7 +245,7 @@ class _Round(Generic[Model]):
             return None
         # A short training may not make up for its own disturbance.
         evaluated = [(self.task.evaluate(each), each) for each in (tuned.network, network)]
-        quality, best = min(evaluated, key=lambda each: each[0].loss)
+        quality, best = min(evaluated, key=lambda each: _or_infinite(each[0].loss))
         return _Found(best, quality, kept, [*(trained.epochs if trained else ()), *tuned.epochs])
 
     def _cut(self, network: Model, slack: float) -> Pruned | None:
@@ -259,7 +262,8 @@ class _Round(Generic[Model]):
         if budget.quality is not None:
             (name,) = budget.limits
             limit = self.allowance * budget.quality
-            allowed = max(limit, self.task.evaluate(network).loss + FREE) + slack
+            lost = self.task.evaluate(network)
+            allowed = max(limit, compared_loss(budget, lost.loss, lost.estimate) + FREE) + slack
             budget = budget.model_copy(update={name: allowed})
         elif budget.size_ratio is not None:
             ratio = budget.size_ratio * axes.parameters(whole) / axes.parameters(declaration)
@@ -327,6 +331,14 @@ def _point(
         estimate=found.estimate,
         within_budget=within,
     )
+
+
+def _or_infinite(loss: float) -> float:
+    return math.inf if math.isnan(loss) else loss
+
+
+def _is_finite(epoch: EpochPoint) -> bool:
+    return math.isfinite(epoch.training_value) and math.isfinite(epoch.held_out_value)
 
 
 def _verdict(point: CurvePoint) -> str:

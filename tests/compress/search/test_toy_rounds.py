@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -167,6 +168,41 @@ def test_a_learner_that_goes_too_far_is_not_cut_further(tmp_path: Path) -> None:
     assert found.curve[0].within_budget is False
     assert found.curve[1].sizes == {"units": 15}  # 0.15 of 20 are 3, and the cut takes two more
     assert found.curve[1].within_budget is True
+
+
+def test_a_network_beyond_the_budget_is_cut_for_nothing_where_few_judge_too(tmp_path: Path) -> None:
+    # What the learner left loses 6 %, surely less than 7 %, and the rest of a cut is free.
+    task = task_for(
+        recipe("proximal"), lambda units, _: 0.06 if units < 20 else 0.0, width=0.01, count=300
+    )
+    trainer = ToyTrainer()
+    with pytest.raises(BudgetNotMet):
+        rounds(task, trainer, tmp_path)
+    assert trainer.learnt[0][:2] == (20, 0.3)
+    assert trainer.distilled[0][0] < 14
+
+
+@pytest.mark.parametrize("lost", [math.inf, math.nan])
+def test_a_round_of_no_finite_loss_is_no_point_and_can_be_resumed(
+    lost: float, tmp_path: Path
+) -> None:
+    task = task_for(
+        recipe("proximal"), by_units(0.0), bonus=lambda network: -lost if network.units < 19 else 0
+    )
+    found = rounds(task, ToyTrainer(), tmp_path)
+    assert [point.loss for point in found.curve] == [0.0]
+    again = ToyTrainer()
+    assert rounds(task, again, tmp_path).curve == found.curve
+    assert again.learnt == []
+
+
+def test_a_training_that_computes_nonsense_is_not_taken(tmp_path: Path) -> None:
+    task = task_for(
+        recipe("group_lasso"), by_units(0.001),
+        bonus=lambda network: math.nan if toy.is_trained(network) else 0.0,
+    )  # fmt: skip
+    found = rounds(task, ToyTrainer(), tmp_path)
+    assert not toy.is_trained(found.network)
 
 
 @pytest.mark.parametrize(
