@@ -26,6 +26,7 @@ from isslim.types.manifest import CurvePoint, Manifest, VariantRecord
 from isslim.types.quality import metric_format_of
 from isslim.types.report import Report
 from isslim.types.same_form import STATE_DICT
+from isslim.types.wording import axis_name, directions_left
 
 
 class Compressed:
@@ -173,11 +174,7 @@ class Compressed:
             f"{small.parameters:,} parameters ({small.parameters / original.parameters:.0%})",
             f"{scale.name}: {scale.value(original.metrics[self.manifest.metric])} -> "
             f"{scale.value(small.metrics[self.manifest.metric])} ({scale.loss(small.loss)})",
-            *(
-                f"{axis.name}: {axis.original} -> {axis.kept}"
-                for axis in self.manifest.axes
-                if axis.kept < axis.original
-            ),
+            *changes_of(self.manifest),
             *self._of_module(),
             self.report.verdict,
         ]
@@ -242,6 +239,27 @@ class Compressed:
         if not self._is_open:
             raise ValueError("it is closed, and its files are removed: save it before")
         return open_folder(self._folder).folder
+
+
+def changes_of(manifest: Manifest) -> list[str]:
+    """What became of a model, a line each: sizes, narrow layers, training."""
+    original, small = manifest.variants[0], manifest.variant("compressed")
+    after = {} if small is None else small.sizes
+    narrow = directions_left(original.sizes, after).items()
+    trained = manifest.provenance.finetune
+    return [
+        *(
+            f"{axis.name}: {axis.original} -> {axis.kept}"
+            for axis in manifest.axes
+            if axis.kept < axis.original
+        ),
+        *(
+            f"{axis_name(axis)}: through a narrow layer, "
+            f"{f'{new} directions' if old is None else f'{old} -> {new} directions'}"
+            for axis, (old, new) in narrow
+        ),
+        *([] if trained is None else [f"trained: {trained}"]),
+    ]
 
 
 def _count(module: nn.Module) -> int:

@@ -11,11 +11,12 @@ import pytest
 
 import isslim
 from isslim.compress.errors import ArgumentsRefused
-from isslim.compress.library.compressed import Compressed
+from isslim.compress.library.compressed import Compressed, changes_of
 from isslim.runtime.graphs.model import LoadedGraph
 from isslim.store.bundles import BundleStore
 from isslim.store.folders import open_folder
 from isslim.store.settings import StoreSettings
+from tests.card import made_up
 from tests.tagger import recorded, tagger_graph
 
 SIZE = {"limit": "size", "value": 0.6}
@@ -85,6 +86,22 @@ def test_it_is_described_in_a_line_and_in_a_few(small: Compressed) -> None:
     assert summary.endswith(small.report.verdict)
     assert small.curve == small.report.curve
     assert sum(point.chosen for point in small.curve) == 1
+
+
+def test_narrow_layers_and_training_are_in_the_summary(small: Compressed) -> None:
+    made = made_up.manifest()
+    assert changes_of(made)[-3:] == [
+        "input of LSTM layer 2: through a narrow layer, 256 -> 70 directions",
+        "recurrence of LSTM layer 2: through a narrow layer, 256 -> 40 directions",
+        "bottleneck: through a narrow layer, 256 -> 90 directions",
+    ]
+    how = "4.9 minutes of distillation, 1,240 steps"
+    origin = made.provenance.model_copy(update={"finetune": how})
+    assert changes_of(made.model_copy(update={"provenance": origin}))[-1] == f"trained: {how}"
+    lines = changes_of(small.manifest)
+    assert lines
+    assert "\n".join(lines) in small.summary()
+    assert not any("narrow" in line or "trained" in line for line in lines)
 
 
 def test_temporary_folder_goes_with_the_object(graph: Path, tmp_path: Path) -> None:
