@@ -160,24 +160,44 @@ def _tried(
 def _reading(manifest: Manifest, report: Report) -> str:
     """How to read the trade-off, and why its figures are not those of the variants."""
     budget, note = manifest.recipe.budget, kind_named(manifest.task).estimate_note
-    shares = "parameters and multiply-adds, each relative to the original's"
-    if budget.quality is None:
-        shares = "parameters" if budget.size_ratio is not None else "multiply-adds"
-    text = (
-        "*Removed* is the share of the possible saving, which is that of removing every removable "
-        f"unit. A unit saves what it costs in the full-size model, in {shares}. "
-    )
+    text = f"{_removed(manifest, report)} "
     if note is None:
         return text + _measured(manifest)
     text += _estimated(manifest, report, note)
     return f"{text}. {_SURELY}." if budget.speedup is not None else f"{text}."
 
 
+def _removed(manifest: Manifest, report: Report) -> str:
+    """What the share of what is removed is a share of."""
+    budget, found = manifest.recipe.budget, report.allocation
+    if manifest.recipe.mode == "learn":
+        return "*Removed* is the mean of the shares of parameters and multiply-adds that are gone."
+    text = "*Removed* is the share of the possible saving, which is that of removing "
+    if found is not None:
+        what = _SAVED[found.basis]
+        return f"{text}as much as possible of every layer. What is saved is {what}."
+    shares = "parameters and multiply-adds, each relative to the original's"
+    if budget.quality is None:
+        shares = "parameters" if budget.size_ratio is not None else "multiply-adds"
+    return (
+        f"{text}every removable unit. A unit saves what it costs in the full-size model, in "
+        f"{shares}."
+    )
+
+
+_SAVED = {
+    "time": "time by the latency curve and, at a tenth of the weight, parameters",
+    "multiply-adds": "multiply-adds and, at a tenth of the weight, parameters",
+    "parameters": "parameters",
+}
+"""By what sizes were chosen by."""
+
+
 def _estimated(manifest: Manifest, report: Report, note: str) -> str:
     """How the search's quick estimate relates to the published figures."""
     learned, tuned = manifest.recipe.mode == "learn", manifest.provenance.finetune is not None
     scale, compressed = metric_format_of(manifest.metric), manifest.variant("compressed")
-    when = "after its round of learning" if learned else "before any fine-tuning"
+    when = "after its round of learning" if learned else "before any distillation"
     text = f"The {scale.name} here is the search's quick estimate, {when}{note}"
     chosen = next((point for point in report.curve if point.chosen), None)
     if chosen is None or compressed is None:
@@ -185,14 +205,14 @@ def _estimated(manifest: Manifest, report: Report, note: str) -> str:
     text += (
         f"; so the chosen model has {scale.value(chosen.value)} here and "
         f"{scale.value(compressed.metrics[manifest.metric])} there"
-        f"{', after the fine-tune' if tuned else ''}"
+        f"{', after distillation' if tuned else ''}"
     )
     if chosen.within_budget:
         return text
     if tuned or learned:
         return (
             f"{text}. It lies outside the budget here: the search was allowed more, because "
-            "fine-tuning wins some back"
+            "distillation wins some back"
         )
     return (
         f"{text}. It lies outside the budget here and inside it there, and what is measured there "

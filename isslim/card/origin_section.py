@@ -29,7 +29,7 @@ def origin_section(manifest: Manifest) -> str:
         f"requested: {_budget(manifest, recipe.budget)}; mode `{recipe.mode}`, seed {recipe.seed}",
         f"calibration: {origin.calibration}",
         *([f"not used: {'; '.join(origin.left_out)}"] if origin.left_out else []),
-        f"fine-tune: {origin.finetune or 'none'}",
+        f"training: {origin.finetune or 'none'}",
         f"made {manifest.created_at:%Y-%m-%d %H:%M} UTC on {origin.machine} with {versions}",
         f"time: {seconds}",
     ]

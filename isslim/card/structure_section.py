@@ -10,8 +10,8 @@ from isslim.types.wording import axis_name, directions_left, is_narrow
 
 _NARROW = (
     "A narrow layer stands before a matrix, which then reads so many directions, combinations of "
-    "units, in place of all; the units stay. Two small matrices replace a large one, and their "
-    "product is the nearest to it on the calibration text."
+    "units, in place of all; it removes no unit. Two small matrices replace a large one, chosen by "
+    "what its readers lose on the calibration data."
 )
 
 

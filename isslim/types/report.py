@@ -113,7 +113,10 @@ class Conclusions(StrictModel):
     sizes: str = Field(
         default="",
         description="how the sizes were chosen; empty: by the closed form's own costs",
-        examples=["Sizes chosen by the time of a sentence, measured on this host in int8."],
+        examples=[
+            "Sizes chosen by the time of one text of 30 tokens in int8, measured where the model "
+            "was compressed."
+        ],
     )
     instead: list[str] = Field(
         default=[],
@@ -164,7 +167,10 @@ class AllocationRecord(StrictModel):
     )
     reason: str = Field(
         description="the basis in words, and why it is not time where that was asked for",
-        examples=["sizes chosen by the time of a sentence, measured on this host in int8"],
+        examples=[
+            "sizes chosen by the time of one text of 30 tokens in int8, measured where the model "
+            "was compressed"
+        ],
     )
     probes: list[AxisProbe] = Field(description="what was measured, axis by axis")
 

@@ -63,6 +63,10 @@ def test_the_originals_row_of_the_curve_has_the_width_that_narrow_layers_read() 
 def test_the_card_says_how_sizes_were_chosen_and_what_was_probed() -> None:
     report = Report(curve=[], original_value=40.0, verdict="none")
     assert "cut alone" not in curve_section(manifest(), report)
+    assert "A unit saves what it costs" in curve_section(manifest(), report)
+    learned = manifest().recipe.model_copy(update={"mode": "learn"})
+    told = curve_section(manifest().model_copy(update={"recipe": learned}), report)
+    assert "*Removed* is the mean of the shares of parameters and multiply-adds" in told
     allocation = AllocationRecord(
         optimize="stream",
         basis="multiply-adds",
@@ -78,6 +82,11 @@ def test_the_card_says_how_sizes_were_chosen_and_what_was_probed() -> None:
     found = rows(text)
     assert found["input of LSTM layer 2"] == ["64: +0.0120; 32: -0.0001"]
     assert found["LSTM layer 1"] == ["128: +0.2000"]
+    assert "What is saved is multiply-adds and, at a tenth of the weight, parameters." in text
+    by_time = report.model_copy(
+        update={"allocation": allocation.model_copy(update={"basis": "time"})}
+    )
+    assert "What is saved is time by the latency curve" in curve_section(manifest(), by_time)
     counted = allocation.model_copy(update={"probes": []})
     assert "cut alone" not in curve_section(
         manifest(), report.model_copy(update={"allocation": counted})

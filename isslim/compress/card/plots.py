@@ -45,7 +45,7 @@ def plot_curve(report: Report, manifest: Manifest, path: Path) -> None:
         path: the SVG to write.
     """
     whole, scale = manifest.variants[0].parameters / 1e6, metric_format_of(manifest.metric)
-    when = "after learning" if manifest.recipe.mode == "learn" else "before fine-tuning"
+    when = "after learning" if manifest.recipe.mode == "learn" else "before distillation"
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(6.4, 3.8), layout="constrained")
         axes = figure.subplots()

@@ -117,7 +117,7 @@ def test_chosen_point_is_marked_and_its_two_perplexities_explained(bundle: OpenB
         "It lies outside the budget here and inside it there, and what is measured there counts."
         in section
     )
-    assert "fine-tuning wins some back" not in section  # there was none
+    assert "distillation wins some back" not in section  # there was none
 
 
 @pytest.mark.parametrize(

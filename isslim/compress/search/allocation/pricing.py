@@ -23,6 +23,7 @@ from isslim.compress.pruning.narrow import without_narrow
 from isslim.compress.pruning.network import Model
 from isslim.runtime.shape import usual_size
 from isslim.types.axis_names import units_of_recurrence
+from isslim.types.kinds.registry import run_label
 
 FILE = 0.1
 """What all parameters count for, where all the time (or all multiply-adds) counts for 1."""
@@ -78,21 +79,20 @@ def price(task: ModelTask[Model], work: Path, progress: ProgressCallback) -> Pri
     time = task.cost(work, progress)
     if time is not None:
         steps, batch = usual_size(task.optimized_shape)
-        form = "float32" if recipe.budget.speedup is not None else "the form that is served"
+        run = run_label(task.task, steps, batch)
+        form = "float32" if recipe.budget.speedup is not None else "int8"
         return Pricing(
             time,
             whole,
             "time",
-            f"sizes chosen by the time of {steps} x {batch} tokens in {form}, measured on this "
-            "host",
+            f"sizes chosen by the time of {run} in {form}, measured where the model was compressed",
         )
-    why = "counting, because this host could not be timed steadily"
-    counted = why if task.timed else "counting multiply-adds"
+    why = ", because the clock of the host was not steady" if task.timed else ""
     return Pricing(
         _as_run(axes.mult_adds),
         whole,
         "multiply-adds",
-        f"sizes chosen by {counted}",
+        f"sizes chosen by counting multiply-adds{why}",
         _as_run(axes.parameters),
     )
 

@@ -29,10 +29,14 @@ def priced(task: ProbedTask, folder: Path) -> Pricing:
 @pytest.mark.parametrize(
     ("asked", "basis", "reason"),
     [
-        ({}, "time", "the time of 30 x 1 tokens in the form that is served, measured"),
-        ({"optimize": "stream"}, "time", "the time of 1 x 1 tokens"),
-        ({"optimize": "batch"}, "time", "the time of 30 x 10 tokens"),
-        ({"optimize": "batch", "budget": {"speedup": 2.0}}, "time", "30 x 10 tokens in float32"),
+        ({}, "time", "the time of one text of 30 tokens in int8, measured"),
+        ({"optimize": "stream"}, "time", "the time of one text of 1 token in int8"),
+        ({"optimize": "batch"}, "time", "the time of 10 texts of 30 tokens each in int8"),
+        (
+            {"optimize": "batch", "budget": {"speedup": 2.0}},
+            "time",
+            "10 texts of 30 tokens each in float32",
+        ),
         ({"optimize": "size"}, "parameters", "counting parameters"),
         ({"budget": {"size_ratio": 0.5}}, "parameters", "counting parameters"),
     ],
@@ -61,7 +65,7 @@ def test_without_a_steady_clock_sizes_are_chosen_by_counting(tmp_path: Path) -> 
     found = priced(unsteady, tmp_path)
     assert found.basis == "multiply-adds"
     assert found.reason == (
-        "sizes chosen by counting, because this host could not be timed steadily"
+        "sizes chosen by counting multiply-adds, because the clock of the host was not steady"
     )
 
     class Untimed(Unsteady):
