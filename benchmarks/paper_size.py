@@ -6,8 +6,8 @@ Writes a few lines, or one JSON object, to standard output.
 
 A model of the paper's size (2 x 1500, vocabulary 10,000; random weights) with a held-out text of
 10,000 tokens goes through the pipeline as an upload would, in a child process: calibration on its
-own text, export, verification, measurement. With `--graph` the upload is the same model as an ONNX
-graph, without any recorded input.
+own text, removal in closed form, export, verification, measurement; no distillation. With `--graph`
+the upload is the same model as an ONNX graph, without any recorded input.
 """
 
 from __future__ import annotations
@@ -107,7 +107,10 @@ def compress(folder: Path, *, graph: bool) -> None:
     settings = StoreSettings(home=folder / "home")
     model = folder / ("model.onnx" if graph else "model.safetensors")
     recipe = Recipe(
-        name="paper-size", budget=Budget(size_ratio=SIZE_RATIO[graph]), held_out_tokens=TOKENS
+        name="paper-size",
+        budget=Budget(size_ratio=SIZE_RATIO[graph]),
+        held_out_tokens=TOKENS,
+        minutes=0,
     )
     words, held_out = (None, None) if graph else (folder / "words.txt", folder / "held-out.txt")
     inputs = UploadedFiles(model=model, vocabulary=words, held_out=held_out)

@@ -76,7 +76,11 @@ def publish(settings: StoreSettings, spec: LstmSpec) -> str:
     )
     inputs = UploadedFiles(model=folder / "model.pt", vocabulary=folder / "words.txt")
     recipe = Recipe(
-        name="load", budget=Budget(size_ratio=0.5), calibration_tokens=2000, held_out_tokens=1000
+        name="load",
+        budget=Budget(size_ratio=0.5),
+        calibration_tokens=2000,
+        held_out_tokens=1000,
+        minutes=0,
     )
     progress = Progress()
     compressed = pipeline.compress_files(inputs, recipe, folder, progress)

@@ -142,7 +142,7 @@ class ModelTask(ReturnsWeights[Model], Trainable[Model]):
 
     @property
     def primary_shape(self) -> Shape:
-        """The shape of the headline latency, which a speed budget applies to."""
+        """The shape of the primary latency, which a speed budget applies to."""
         usual = OPTIMIZED[self.recipe.optimize]
         return usual if not self.recipe.shapes and usual in self.shapes else self.shapes[0]
 

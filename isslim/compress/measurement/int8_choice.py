@@ -9,7 +9,7 @@ with the best form of int8 alone.
 Whether a layer is faster as a Scan of int8 products than as ONNX Runtime's operator (of a GRU or
 RNN the float32 one, of a narrow recurrence that of the whole matrix) depends on its size and on the
 processor (`benchmarks.int8_cells`): both graphs are timed on this host, at the shape of the
-headline latency, before the forms are tried.
+primary latency, before the forms are tried.
 """
 
 from __future__ import annotations
