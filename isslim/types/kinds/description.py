@@ -15,7 +15,8 @@ from isslim.types.same_form import SameForm
 from isslim.types.text import TextContract
 
 MASKED_REFERENCE = (
-    "The masked reference is the full-size model, repaired, with the removed units held at zero."
+    "The masked reference is the full-size model, repaired, with the removed units and directions "
+    "held at zero. The model is compared with it as it was cut; distillation comes afterwards."
 )
 """The `reference_note` of kinds whose proof masks the repaired network."""
 
