@@ -153,7 +153,7 @@ class Inspection(StrictModel):
     )
     warnings: list[str] = Field(
         default=[],
-        description="what to look at before a job is started",
+        description="what to look at before a job is started; also options that have no effect",
         examples=[["12 % of the tokens of `held_out` are unknown"]],
     )
     problem: Problem | None = Field(

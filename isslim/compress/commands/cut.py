@@ -70,10 +70,13 @@ def declare(commands: Any) -> None:
     parser.add_argument(
         "--units-only",
         action="store_true",
-        help="embedding and softmax keep their widths, as in the paper",
+        help="only units go, as in the paper: embedding and softmax keep their widths, and no "
+        "narrow layers are inserted",
     )
     parser.add_argument(
-        "--no-ranks", action="store_true", help="what recurrent layers read keeps its width"
+        "--no-ranks",
+        action="store_true",
+        help="no narrow layers are inserted before or in recurrent layers",
     )
     parser.set_defaults(run=run)
 
