@@ -11,6 +11,7 @@ Legend: `before` is the loss of a closed form, which the search knows; `after` t
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 from isslim.compress.search.aims import MIN_SPENT
@@ -75,6 +76,7 @@ class TunedAim:
         """
         if self.is_settled:
             return True
+        after = _or_infinite(after)
         known = before in self._tried or before in self._found
         self._tried[before] = after
         expected = self._expected[before]
@@ -102,7 +104,7 @@ class TunedAim:
         self.loss, self.is_settled = None, False
         self._measured += 1
         # What is refused loses too much, whatever was measured of it.
-        found = found if is_kept else max(found, self.budget)
+        found = found if is_kept else max(_or_infinite(found), self.budget)
         self._found[before] = found
         if min(tried, found) > 0:
             self._later = min(1.0, max(LEAST_LATER, found / tried))
@@ -154,3 +156,8 @@ class TunedAim:
             if expected <= self.aim
             else "searching a model that loses less"
         )
+
+
+def _or_infinite(loss: float) -> float:
+    """What is no number is beyond every budget."""
+    return math.inf if math.isnan(loss) else loss

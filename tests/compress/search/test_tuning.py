@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import pytest
@@ -167,3 +168,23 @@ def test_cut_that_loses_nothing_by_itself_leads_on() -> None:
     assert not aim.record_trial(-0.1, -0.4)
     assert aim.loss is not None
     assert aim.loss > 0
+
+
+@pytest.mark.parametrize("budget", [0.0, 1.0])
+@pytest.mark.parametrize("lost", [math.nan, math.inf])
+def test_loss_that_is_no_number_is_followed_by_a_milder_candidate(
+    lost: float, budget: float
+) -> None:
+    tried, measured = TunedAim(budget), TunedAim(budget)
+    for aim in (tried, measured):
+        assert aim.loss is not None
+        assert not aim.record_trial(aim.loss, 0.5)
+    bold = [tried.loss, measured.loss]
+    assert tried.loss is not None
+    assert measured.loss is not None
+    assert not tried.record_trial(tried.loss, lost)
+    measured.record_measurement(measured.loss, lost, is_kept=False)
+    for aim, before in zip((tried, measured), bold, strict=True):
+        assert before is not None
+        assert aim.loss is not None
+        assert 0 < aim.loss < before

@@ -17,6 +17,7 @@ from isslim.compress.kinds.language.export.stacked import Recurrence
 from isslim.compress.kinds.language.latency_curve import LatencyCurve, measure_curve
 from isslim.compress.kinds.language.networks.contract import LanguageModel
 from isslim.compress.progress import ProgressCallback
+from isslim.compress.pruning import axes
 from isslim.store.files import atomic_file
 
 FILE = "latency-curves.json"
@@ -44,8 +45,11 @@ def latency_curves(
         recurrences: see `measure_curve`.
     """
     file = folder / FILE
+    declaration = network.declaration()
     described = {
-        "network": f"{type(network).__name__} {dict(network.declaration().axes)}",
+        # The vocabulary, and whether embedding and decoder share a matrix, show in the parameters.
+        "network": f"{type(network).__name__} {dict(declaration.axes)}, "
+        f"{axes.parameters(declaration)} parameters",
         "run": list(run),
         "int8": int8,
         "recurrences": list(recurrences),

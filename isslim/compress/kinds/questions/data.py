@@ -91,7 +91,9 @@ def read_questions(
         observed.spread(recipe.calibration_questions),
         evaluated.spread(recipe.held_out_questions),
     )
-    for name, questions in (("calibration", observed), ("held-out", evaluated)):
+    for name, questions in (
+        ("calibration", observed), ("held-out", evaluated), ("training", training),
+    ):  # fmt: skip
         if len(questions.examples) < 10:
             raise TextUnusable(
                 f"there are {len(questions.examples)} {name} questions; at least 10 are needed"

@@ -13,18 +13,18 @@ from isslim.compress.kinds.language.networks.contract import LanguageModel
 from isslim.compress.kinds.language.networks.lstm import LstmLanguageModel, LstmSpec
 
 
-def network_of(units: int) -> LanguageModel:
+def network_of(units: int, words: int = 30) -> LanguageModel:
     torch.manual_seed(0)
-    return LstmLanguageModel(LstmSpec(30, 6, (units,))).eval()
+    return LstmLanguageModel(LstmSpec(words, 6, (units,))).eval()
 
 
 def measured(
-    folder: Path, *, units: int = 8, run: tuple[int, int] = (1, 1)
+    folder: Path, *, units: int = 8, words: int = 30, run: tuple[int, int] = (1, 1)
 ) -> tuple[list[LatencyCurve], int]:
     """Curves, and how many messages told of a measurement."""
     told: list[str] = []
     curves = latency_curves(
-        network_of(units),
+        network_of(units, words),
         folder,
         lambda _, message: told.append(message),
         run=run,
@@ -50,6 +50,8 @@ def test_a_second_call_reads_what_the_first_measured(tmp_path: Path) -> None:
 def test_another_network_or_run_is_measured_anew(tmp_path: Path) -> None:
     measured(tmp_path)
     assert measured(tmp_path, units=12)[1] > 0
+    measured(tmp_path)
+    assert measured(tmp_path, words=60)[1] > 0
     assert measured(tmp_path, run=(2, 1))[1] > 0
 
 

@@ -271,6 +271,13 @@ def test_last_fifth_is_held_out_where_nothing_else_is_sent(reader: Reader) -> No
     }
 
 
+def test_few_training_questions_are_refused(reader: Reader, tmp_path: Path) -> None:
+    (tmp_path / "few.json").write_text(json.dumps(world(1, 9)))
+    inputs = files(reader, train=tmp_path / "few.json")
+    with pytest.raises(TextUnusable, match=r"there are \d training questions; at least 10 are"):
+        read_questions(reader.network, reader.codec, inputs.data, Recipe())
+
+
 @pytest.mark.parametrize(
     ("changed", "error", "words"),
     [
