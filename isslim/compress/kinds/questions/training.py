@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from isslim.compress.devices import device_of, random_state, restore_random_state
-from isslim.compress.errors import TrainingDiverged
+from isslim.compress.errors import TextUnusable, TrainingDiverged
 from isslim.compress.kinds.questions.evaluation import evaluate
 from isslim.compress.kinds.questions.examples import QuestionBatch, Questions, batches
 from isslim.compress.kinds.questions.networks.bidaf import Bidaf
@@ -80,8 +80,8 @@ def train_reader(  # noqa: PLR0913 - each option is independent of the others an
         The averaged weights that the plan keeps, and the epochs.
 
     Raises:
-        ValueError: when no training example is left, or the best epoch is to be kept of a network
-            that shrinks.
+        ValueError: when the best epoch is to be kept of a network that shrinks.
+        TextUnusable: when no training example is left.
         CheckpointRefused: when the checkpoint is damaged or of another run.
         TrainingDiverged: when the loss is not finite.
     """
@@ -154,9 +154,9 @@ class _Run:
             and len(example.question_row) <= plan.longest_question
         ]
         if not self.usable:
-            raise ValueError(
+            raise TextUnusable(
                 "no training question has an answer that is a span of tokens of a short enough "
-                "context"
+                f"context, of {plan.longest_context} tokens at most; `minutes` 0 needs none"
             )
         count = len(validation.examples)
         self.validated = sorted(

@@ -371,7 +371,7 @@ def test_unlabelled_questions_distil_the_teacher(reader: Reader, tmp_path: Path)
     }
     student = reader.network.rebuilt(noisy)
     before = evaluate(student, held_out).loss
-    with pytest.raises(ValueError, match="no training question has an answer"):
+    with pytest.raises(TextUnusable, match="no training question has an answer"):
         train_reader(student, training, held_out, QuestionPlan(epochs=1))
     plan = QuestionPlan(epochs=1.5, batch=16, rate=3e-3, average=0.9)
     trained = train_reader(student, training, held_out, plan, teacher=reader.network)
