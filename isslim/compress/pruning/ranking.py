@@ -210,7 +210,8 @@ def kept_indices(
     Returns:
         Per axis the kept indices, ascending, and the share that is gone with whole components.
     """
-    reached = np.cumsum(removal_plan.savings) / removal_plan.savings.sum()
+    reached = np.cumsum(removal_plan.savings)
+    reached = reached / reached[-1:]  # the last is 1, whatever the rounding
     count = int(np.searchsorted(reached, share, side="right"))
     keep = removal_plan.declaration.all_components()
     for axis in keep:
@@ -289,9 +290,13 @@ def _sized(removal_plan: RemovalPlan, keep: Keep) -> NetworkAxes:
     )
 
 
+LAST_PIECE = 0.1
+"""Share of all savings from which what goes last in one piece is tried for itself."""
+
+
 @dataclass(frozen=True)
 class Probe:
-    """A candidate's value and whether it is within the budget."""
+    """A candidate: the share that goes in whole pieces, and whether it is within the budget."""
 
     share: float
     within: bool
@@ -305,6 +310,8 @@ def bisect_share(
 ) -> float | None:
     """The largest share within the budget: a coarse grid (it draws the curve), then bisection.
 
+    Where no share was refused, and much goes in one piece at the end, all of it is tried too.
+
     Args:
         evaluate: tries one share; called once for each.
         grid: shares tried first, ascending; the climb stops at the first that breaks the budget.
@@ -313,19 +320,22 @@ def bisect_share(
     Returns:
         The last share that was within, or None when none was.
     """
-    good, bad = None, 1.0
+    good, bad, gone = None, 1.0, 0.0
     for share in grid:
-        if not evaluate(share).within:
+        found = evaluate(share)
+        if not found.within:
             bad = share
             break
-        good = share
+        good, gone = share, found.share
     for _ in range(refinements):
         middle = ((good or 0.0) + bad) / 2
-        if evaluate(middle).within:
-            good = middle
+        found = evaluate(middle)
+        if found.within:
+            good, gone = middle, found.share
         else:
             bad = middle
-    return good
+    refused = good is None or bad < 1.0
+    return 1.0 if not refused and gone < 1 - LAST_PIECE and evaluate(1.0).within else good
 
 
 def _rotated(

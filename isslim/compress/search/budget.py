@@ -122,15 +122,17 @@ def find_within_budget(  # noqa: PLR0913 - what to search in, by what, and what 
         beyond,
     )
     limited = recipe.budget.quality is not None
-    # The climb goes on while more may be removed: within a budget of quality, short of one of size
-    # or speed.
-    bisect_share(lambda share: Probe(share, searching.reached(share) is limited))
+
+    def probe(share: float) -> Probe:
+        # The climb goes on while more may go: within a budget of quality, short of another one.
+        within = searching.reached(share) is limited
+        return Probe(searching.tried[-1].share, within)
+
+    bisect_share(probe)
     best = max if limited else min
-    good = (
-        each
-        for each in searching.tried
-        if each.good and (not limited or searching.gain(each) >= MIN_GAIN)
-    )
+    good = [each for each in searching.tried if each.good]
+    if limited:
+        good = [each for each in good if searching.gain(each) >= MIN_GAIN]
     chosen = best(good, key=lambda each: each.share, default=None)
     if chosen is None:
         raise BudgetNotMet(_why(searching, metric_format_of(task.metric)), curve=searching.curve())

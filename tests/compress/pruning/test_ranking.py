@@ -465,6 +465,39 @@ def test_search_climbs_a_grid_and_halves_what_is_left(
     assert asked == pytest.approx(tried)
 
 
+@pytest.mark.parametrize(
+    ("last", "limit", "found", "count"),
+    [
+        (0.5, 1.0, 1.0, 9),  # half of all goes in one piece, and all may go
+        (0.5, 0.6, 0.9875, 9),  # it is tried and refused
+        (0.05, 1.0, 0.9875, 8),  # what is left is too little to be tried
+        (0.5, 0.3, 0.3, 6),  # a share was refused before
+    ],
+)
+def test_a_large_last_piece_is_tried_where_nothing_was_refused(
+    last: float, limit: float, found: float, count: int
+) -> None:
+    asked = list[float]()
+
+    def evaluate(share: float) -> Probe:
+        asked.append(share)
+        gone = share if share == 1 else min(share, 1 - last)
+        return Probe(gone, gone <= limit)
+
+    assert bisect_share(evaluate) == pytest.approx(found, abs=0.02)
+    assert (len(asked), asked.count(1.0)) == (count, count - 8 if count > 8 else 0)
+
+
+@pytest.mark.parametrize("savings", [[0.1] * 10, [0.7, 0.0, 0.0, 0.1, 0.2, 0.3], [3.0]])
+def test_all_of_an_order_goes_at_a_share_of_one(savings: list[float]) -> None:
+    count = min(len(savings), PLAIN.axes["units"])
+    order = tuple(("units", number) for number in range(count))
+    plan = RemovalPlan(made.filled(PLAIN), PLAIN, PLAIN, order, np.array(savings[:count]), {})
+    keep, gone = kept_indices(plan, 1.0)
+    assert gone == 1.0
+    assert len(keep["units"]) == PLAIN.axes["units"] - count
+
+
 def test_search_takes_the_grid_and_the_steps_that_it_is_given() -> None:
     asked = list[float]()
 

@@ -381,10 +381,10 @@ def test_a_job_that_was_killed_while_learning_goes_on_in_its_folder(tmp_path: Pa
 
 
 def test_learning_again_keeps_to_less_of_the_budget(tmp_path: Path) -> None:
-    # All that may go loses 4.2 %: within 0.85 of 5 % too.
+    # 15 units lose 4.2 %, within 0.85 of 5 % too; all 16 that may go 4.48 %, within 0.97 alone.
     task, stages = ToyTask(ORIGINAL, recipe(), by_units(0.0028)), Stages()
     found = list(iterate_rounds(task, ToyTrainer(), tmp_path, stages))
-    assert [each.network.units for each in found] == [5, 5]
+    assert [each.network.units for each in found] == [4, 5]
     assert len(stages.entered) == 2
 
 
