@@ -188,13 +188,17 @@ def run_rounds(
     )
     if saved < MIN_GAIN:
         scale = metric_format_of(task.metric)
-        closest = min((point.loss for point in state.curve), default=math.nan)
+        closest = min((point.loss for point in state.curve), default=None)
+        told = (
+            "none of them left a smaller one whose loss is known"
+            if closest is None
+            else f"the closest is one {scale.in_sentence(closest)}"
+        )
         raise BudgetNotMet(
             "learning found no smaller model within the budget "
-            f"{recipe.budget.model_dump(exclude_none=True)} in "
-            f"{state.round} rounds of {recipe.learn_epochs / rounds:.3g} epochs; the closest is "
-            "one "
-            f"{scale.in_sentence(closest)}: allow more, or train longer",
+            f"{recipe.budget.model_dump(exclude_none=True)} in {state.round} "
+            f"{'round' if state.round == 1 else 'rounds'} of {recipe.learn_epochs / rounds:.3g} "
+            f"epochs; {told}: allow more, or train longer",
             curve=state.curve,
         )
     return state

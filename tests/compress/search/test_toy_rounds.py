@@ -259,8 +259,8 @@ def test_a_size_budget_that_is_missed_is_refused(tmp_path: Path) -> None:
     with pytest.raises(BudgetNotMet) as refused:
         rounds(task, ToyTrainer(), tmp_path)
     assert refused.value.detail == (
-        "learning found no smaller model within the budget {'size_ratio': 0.1} in 1 rounds of 6 "
-        "epochs; the closest is one at a rise of perplexity of nan%: allow more, or train longer"
+        "learning found no smaller model within the budget {'size_ratio': 0.1} in 1 round of 6 "
+        "epochs; none of them left a smaller one whose loss is known: allow more, or train longer"
     )
 
 
