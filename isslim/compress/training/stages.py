@@ -3,13 +3,13 @@
 How long a repair pays is not known in advance, and a learning rate that decays needs its horizon.
 So it comes in stages, short ones first, each with a decay of its own from a lower peak; behind each
 the network is evaluated on training data kept apart. After one that gains too little the peak is
-lowered, twice at most. What is learnt from, the teacher alone or labels too, is chosen by the gain.
+lowered, twice at most.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic
@@ -36,9 +36,8 @@ LOWERED, LOWERINGS = 0.25, 2
 of an LSTM of 2 x 400 the first peak lost what a quarter of it won."""
 LEAST_STEPS = 100
 """Of a stage, before it is judged, where the minutes of the job allow it."""
-TEACHER_ALONE, HALF_LABELS = 1.0, 0.5
-"""The teacher's share of the loss: a good teacher is better alone, a poor one is surpassed with
-labels."""
+TEACHER_ALONE = 1.0
+"""The teacher's share of the loss where nothing else is learnt from."""
 MOST_STAGES = 8
 """A short text ends stages early; it is not read for ever."""
 ENOUGH = 0.98
@@ -111,50 +110,6 @@ class Tuned(Generic[Model]):
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """How a stage fared, which is what the next is chosen by.
-
-    Attributes:
-        soft: the teacher's share of its loss.
-        lowered: how often the peak had been lowered.
-        gain: in nats; below zero where the network was worse after it.
-        seconds: of its steps.
-    """
-
-    soft: float
-    lowered: int
-    gain: float
-    seconds: float
-
-
-def chosen(
-    taken: Sequence[Outcome], least_gain: float, *, has_labels: bool
-) -> tuple[float, int] | None:
-    """What a stage behind others learns from, and how often its peak is lowered.
-
-    The first learns from the teacher alone, the one behind it from labels too, and later ones from
-    what gained more per second when it was last taken. Where the first gains too little, its rate
-    is lowered before labels are tried.
-
-    Args:
-        taken: the stages before it, one at least.
-        least_gain: of a stage, in nats; see `Distillation`.
-        has_labels: whether labels are worth learning from.
-
-    Returns:
-        The teacher's share of the loss, and the number of lowerings; None: no stage would pay.
-    """
-    last, latest = taken[-1], {each.soft: each for each in taken}
-    has_gained = last.gain >= least_gain
-    if has_labels and HALF_LABELS not in latest and (has_gained or last.lowered > 0):
-        return HALF_LABELS, last.lowered
-    best = max(latest.values(), key=lambda each: each.gain / max(each.seconds, 1e-9))
-    if has_gained or (best is not last and best.gain >= least_gain):
-        return best.soft, last.lowered
-    return (best.soft, last.lowered + 1) if last.lowered < LOWERINGS else None
-
-
-@dataclass(frozen=True)
 class Distillation(Generic[Model]):
     """How networks of a kind are distilled.
 
@@ -163,14 +118,14 @@ class Distillation(Generic[Model]):
         evaluate: its loss on training data kept apart, in nats.
         described: what else a state on disk has to agree with, such as the data and the seed.
         least_gain: of a stage, in nats; after a smaller one the peak is lowered.
-        has_labels: whether the data was given with what is right; what the teacher wrote was not.
+        soft: the teacher's share of the loss; the rest is that of the labels.
     """
 
     train: Callable[[Model, Stage], Trained[Model]]
     evaluate: Callable[[Model], float]
     described: Mapping[str, str] = field(default_factory=dict)
     least_gain: float = LEAST_GAIN
-    has_labels: bool = False
+    soft: float = TEACHER_ALONE
 
     def run(
         self,
@@ -193,20 +148,19 @@ class Distillation(Generic[Model]):
         """
         most = minutes if most_minutes is None else max(minutes, most_minutes)
         progress = _forward(progress)
-        described = {"labels": str(self.has_labels), **self.described}
+        described = {"soft": str(self.soft), **self.described}
         state = _State(folder, {"network": digest_of(network.arrays()), **described})
         content = state.read()
         if content is None:
             content = {
                 "minutes": 0.0, "steps": 0, "ended": "", "best": None,
-                "losses": [self.evaluate(network)], "taken": [],
-                "next": [TEACHER_ALONE, 0],
+                "losses": [self.evaluate(network)], "lowered": 0,
             }  # fmt: skip
             state.write(content)
         best = network if content["best"] is None else _filled(network, content["best"])
         while not content["ended"] and content["minutes"] < ENOUGH * minutes:
             number, before = len(content["losses"]) - 1, content["losses"][-1]
-            stage = _stage(number, (minutes, most), content, state.checkpoint, progress)
+            stage = self._next(number, (minutes, most), content, state.checkpoint, progress)
             try:
                 trained = self._stage(best, stage)
             except FloatingPointError as diverged:
@@ -222,27 +176,16 @@ class Distillation(Generic[Model]):
                     name: torch.from_numpy(array) for name, array in best.arrays().items()
                 }
             content["losses"] = [*content["losses"], after if after < before else before]
-            self._judge(content, before - after, trained.seconds, stage)
+            if not before - after >= self.least_gain:  # NaN is no gain
+                content["lowered"] += 1
+            if content["lowered"] > LOWERINGS:
+                content["ended"] = "no more was won"
+            elif number + 1 == MOST_STAGES:
+                content["ended"] = "all stages were taken"
             state.write(content)
         return Tuned(
             best, content["minutes"], tuple(content["losses"]), content["ended"], content["steps"]
         )
-
-    def _judge(self, content: dict[str, Any], gain: float, seconds: float, stage: Stage) -> None:
-        """Records how a stage fared, and what the next one is, if there is one."""
-        soft, lowered = content["next"]
-        gain = -math.inf if math.isnan(gain) else gain
-        content["taken"] = [*content["taken"], [soft, lowered, gain, seconds]]
-        found = chosen(
-            [Outcome(*each) for each in content["taken"]],
-            self.least_gain,
-            has_labels=self.has_labels,
-        )
-        if found is None:
-            content["ended"] = "no more was won"
-        elif stage.number + 1 == MOST_STAGES:
-            content["ended"] = "all stages were taken"
-        content["next"] = list(found or content["next"])
 
     def _stage(self, network: Model, stage: Stage) -> Trained[Model]:
         try:
@@ -252,32 +195,30 @@ class Distillation(Generic[Model]):
             stage.checkpoint.unlink()
             return self.train(network, stage)
 
+    def _next(
+        self,
+        number: int,
+        limits: tuple[float, float],
+        content: Mapping[str, Any],
+        checkpoint: Path,
+        progress: ProgressCallback,
+    ) -> Stage:
+        """The next stage.
 
-def _stage(
-    number: int,
-    limits: tuple[float, float],
-    content: Mapping[str, Any],
-    checkpoint: Path,
-    progress: ProgressCallback,
-) -> Stage:
-    """The next stage; what would be left for less than half of the one behind it is added to it."""
-    minutes, most = limits
-    left = minutes - content["minutes"]
-    length = _length(number)
-    if left - length < _length(number + 1) / 2:
-        length = left
-    soft, lowered = content["next"]
-    taken = [Outcome(*each) for each in content["taken"]]
-    if taken and soft not in {each.soft for each in taken}:
-        # What is tried for the first time is compared with a stage of the same length.
-        length = min(length, taken[-1].seconds / 60 or length)
-    share = PEAKS[min(number, len(PEAKS) - 1)] * LOWERED**lowered
-    beyond = max(length, most - content["minutes"])
+        What would be left for less than half of the one behind it is added to it.
+        """
+        minutes, most = limits
+        left = minutes - content["minutes"]
+        length = _length(number)
+        if left - length < _length(number + 1) / 2:
+            length = left
+        share = PEAKS[min(number, len(PEAKS) - 1)] * LOWERED ** content["lowered"]
+        beyond = max(length, most - content["minutes"])
 
-    def within(done: float, message: str) -> None:
-        progress(min(1.0, (content["minutes"] + done * length) / minutes), message)
+        def within(done: float, message: str) -> None:
+            progress(min(1.0, (content["minutes"] + done * length) / minutes), message)
 
-    return Stage(number, length, beyond, share, soft, content["steps"], checkpoint, within)
+        return Stage(number, length, beyond, share, self.soft, content["steps"], checkpoint, within)
 
 
 def _length(number: int) -> float:

@@ -11,7 +11,6 @@ import pytest
 
 from isslim.compress.errors import CheckpointRefused, TrainingDiverged
 from isslim.compress.training.stages import (
-    HALF_LABELS,
     MOST_STAGES,
     PEAKS,
     TEACHER_ALONE,
@@ -55,10 +54,10 @@ class School:
         network: Toy | None = None,
         told: list[float] | None = None,
         *,
-        has_labels: bool = False,
+        soft: float = TEACHER_ALONE,
         most_minutes: float | None = None,
     ) -> Tuned[Toy]:
-        return Distillation(self, lossy, has_labels=has_labels).run(
+        return Distillation(self, lossy, soft=soft).run(
             with_loss(drawn(), 4.0) if network is None else network,
             minutes,
             folder,
@@ -124,6 +123,20 @@ def test_peak_that_was_too_high_is_lowered_and_the_best_state_goes_on(tmp_path: 
     assert tuned.ended == ""
 
 
+def test_process_that_ends_behind_each_stage_lowers_the_peak_as_often(tmp_path: Path) -> None:
+    losses, taken = [4.2, 4.1, 4.2, 4.1], list[Stage]()
+    whole = School(losses)
+    whole.run(tmp_path / "whole", 60.0)
+    for loss in losses:
+        school = School([loss])
+        with contextlib.suppress(IndexError):  # there are no more losses
+            school.run(tmp_path / "parts", 60.0)
+        taken += school.taken[:1]
+    shares = [1.0, 0.7 / 4, 0.5 / 16]
+    assert [stage.share for stage in whole.taken] == shares
+    assert [stage.share for stage in taken[:3]] == shares
+
+
 def test_given_network_is_the_best_where_nothing_is_won(tmp_path: Path) -> None:
     network = with_loss(drawn(), 4.0)
     tuned = School([4.5, 4.5, 4.5]).run(tmp_path, 5.0, network)
@@ -132,51 +145,17 @@ def test_given_network_is_the_best_where_nothing_is_won(tmp_path: Path) -> None:
     assert tuned.ended == "no more was won"
 
 
-KL, HALF = TEACHER_ALONE, HALF_LABELS
+def test_every_stage_has_the_share_of_the_teacher_that_was_asked_for(tmp_path: Path) -> None:
+    for number, soft in enumerate((TEACHER_ALONE, 0.75)):
+        school = School([3.5, 3.4, 3.6, 3.2])
+        school.run(tmp_path / str(number), 5.0, soft=soft)
+        assert {stage.soft for stage in school.taken} == {soft}
 
 
-@pytest.mark.parametrize(
-    ("losses", "softs", "lowered"),
-    [
-        # Labels are tried second, and go on as long as they gain more per second.
-        ([3.9, 3.7, 3.6, 3.5], [KL, HALF, HALF, KL], [0, 0, 0, 0]),
-        ([3.5, 3.4, 3.39, 3.38], [KL, HALF, KL, HALF], [0, 0, 0, 0]),
-        # A loss that gains nothing is left alone, and the peak stays as the other had it.
-        ([3.5, 3.6, 3.4, 3.3], [KL, HALF, KL, KL], [0, 0, 0, 0]),
-        # Where the first peak is too high, it is lowered before labels are tried.
-        ([4.2, 3.9, 3.7, 3.6], [KL, KL, HALF, HALF], [0, 1, 1, 1]),
-        ([4.2, 4.1, 3.9, 3.7], [KL, KL, HALF, HALF], [0, 1, 1, 1]),
-        ([4.2, 4.1, 4.2, 4.1], [KL, KL, HALF, KL], [0, 1, 1, 2]),
-    ],
-)
-def test_loss_is_chosen_by_what_it_gained(
-    losses: list[float], softs: list[float], lowered: list[int], tmp_path: Path
-) -> None:
-    whole, taken = School(losses), list[Stage]()
-    with contextlib.suppress(IndexError):  # there are no more losses
-        whole.run(tmp_path / "whole", 60.0, has_labels=True)
-    for loss in losses:  # a process that ends in each second stage chooses the same
-        school = School([loss])
-        with contextlib.suppress(IndexError):
-            school.run(tmp_path / "parts", 60.0, has_labels=True)
-        taken.append(school.taken[0])
-    for stages in (whole.taken[: len(losses)], taken):
-        assert [stage.soft for stage in stages] == softs
-        assert [stage.share for stage in stages] == [
-            peak / 4**times for peak, times in zip(PEAKS, lowered, strict=True)
-        ]
-
-
-def test_labels_are_tried_for_as_long_as_the_stage_before(tmp_path: Path) -> None:
-    school = School([3.5, 3.4, 3.3, 3.2])
-    school.run(tmp_path, 5.0, has_labels=True)
-    assert [stage.minutes for stage in school.taken[:2]] == [0.5, 0.5]
-
-
-def test_text_of_the_teacher_teaches_by_its_distribution_alone(tmp_path: Path) -> None:
-    school = School([3.5, 3.4, 3.6, 3.2])
-    school.run(tmp_path, 5.0)
-    assert {stage.soft for stage in school.taken} == {KL}
+def test_state_of_another_loss_is_not_taken_up(tmp_path: Path) -> None:
+    School([3.0]).run(tmp_path, 0.5)
+    school = School([2.5])
+    assert school.run(tmp_path, 0.5, soft=0.75).losses == (4.0, 2.5)
 
 
 def test_stage_of_few_steps_may_go_on_to_the_end_of_the_job(tmp_path: Path) -> None:

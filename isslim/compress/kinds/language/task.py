@@ -23,7 +23,7 @@ from isslim.compress.kinds.language.checks import run_checks
 from isslim.compress.kinds.language.export import export
 from isslim.compress.kinds.language.export.int8 import quantize_network
 from isslim.compress.kinds.language.export.stacked import Recurrence, has_narrow_recurrence
-from isslim.compress.kinds.language.finetuning import distillation
+from isslim.compress.kinds.language.finetuning import distillation, teachers_share
 from isslim.compress.kinds.language.ingest.uploaded_form import UploadedForm
 from isslim.compress.kinds.language.kept_curves import latency_curves
 from isslim.compress.kinds.language.latency_curve import LatencyCurve
@@ -330,10 +330,11 @@ class LanguageTask(ReturnsModules[LanguageModel], ModelTask[LanguageModel]):
     @cached_property
     def _distillation(self) -> Distillation[LanguageModel]:
         texts, seed = self.texts, self.recipe.seed
-        tokens = texts.training
         if not texts.training_given:
-            tokens = sample(self.original, self.codec.start_id, WRITTEN, seed + 2)
-        return distillation(self.original, tokens, seed, has_labels=texts.training_given)
+            written = sample(self.original, self.codec.start_id, WRITTEN, seed + 2)
+            return distillation(self.original, written, seed)
+        soft = teachers_share(self.original, texts.training, texts.held_out)
+        return distillation(self.original, texts.training, seed, soft)
 
     def trainer(self) -> LanguageTrainer:
         """A trainer on the user's text.

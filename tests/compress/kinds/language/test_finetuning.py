@@ -8,14 +8,20 @@ import numpy as np
 import pytest
 import torch
 
-from isslim.compress.kinds.language.finetuning import APART_SHARE, begun_at, distillation
+from isslim.compress.kinds.language.finetuning import (
+    APART_SHARE,
+    WITH_LABELS,
+    begun_at,
+    distillation,
+    teachers_share,
+)
 from isslim.compress.kinds.language.networks.contract import LanguageModel
 from isslim.compress.kinds.language.texts import sample
 from isslim.compress.kinds.language.training import plan
 from isslim.compress.kinds.language.training.evaluation import in_streams, perplexity
 from isslim.compress.pruning.axes import select_components
 from isslim.compress.training import stages
-from isslim.compress.training.stages import Tuned
+from isslim.compress.training.stages import TEACHER_ALONE, Tuned
 from tests.conftest import Trained
 
 
@@ -99,6 +105,32 @@ def test_distillation_wins_perplexity_back_and_leaves_its_input_alone(
         np.testing.assert_array_equal(array, before[name])
     assert heard.shares == sorted(heard.shares)
     assert max(heard.shares) <= 1
+
+
+def test_nothing_in_it_is_random(
+    tmp_path: Path, trained: Trained, text: torch.Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Dropout, which a network with more weights than tokens has elsewhere, would be.
+    monkeypatch.setattr(stages, "MOST_STAGES", 1)
+    network = network_of(trained.network)
+    first, second = (
+        distillation(trained.network, text, seed).run(
+            network, 1.0, tmp_path / str(seed), lambda *_: None
+        )
+        for seed in (1, 2)
+    )
+    assert first.is_better
+    for name, array in first.network.arrays().items():
+        np.testing.assert_array_equal(second.network.arrays()[name], array)
+
+
+def test_words_teach_too_where_the_teacher_does_not_know_them_by_heart(
+    trained: Trained, text: torch.Tensor
+) -> None:
+    alike, strange = text[2000:], torch.randint(trained.network.vocabulary, (2000,))
+    assert teachers_share(trained.network, text[:2000], alike) == WITH_LABELS < TEACHER_ALONE
+    assert teachers_share(trained.network, text[:2000], strange) == TEACHER_ALONE
+    assert teachers_share(trained.network, strange, alike) == WITH_LABELS
 
 
 def test_stages_are_compared_on_text_that_is_not_trained_on(
