@@ -47,7 +47,7 @@ from benchmarks.joint_cut import joint_cut
 from isslim.compress.export.quantize import quantize
 from isslim.compress.kinds.language.activations import collect_activations
 from isslim.compress.kinds.language.export import export
-from isslim.compress.kinds.language.finetuning import distillation, teachers_share
+from isslim.compress.kinds.language.finetuning import distillation, teaching_of
 from isslim.compress.kinds.language.networks.contract import LanguageModel
 from isslim.compress.kinds.language.networks.lstm import LstmLanguageModel, declare, from_arrays
 from isslim.compress.kinds.language.texts import sample
@@ -225,8 +225,8 @@ def joint(
 def _distilled(dense: Baseline, pruned: Pruned, minutes: float) -> tuple[LanguageModel, float]:
     """What a job's distillation makes of a cut network, and the seconds that it trained."""
     student = dense.network.rebuilt(pruned.arrays)
-    soft = teachers_share(dense.network, dense.train, dense.valid)
-    repair = distillation(dense.network, dense.train, 1, soft)
+    teaching = teaching_of(dense.network, dense.train, dense.valid)
+    repair = distillation(dense.network, dense.train, 1, teaching)
     with tempfile.TemporaryDirectory() as folder:
         tuned = repair.run(student, minutes, Path(folder), _show)
     return tuned.network, 60 * tuned.minutes

@@ -23,7 +23,7 @@ from isslim.compress.kinds.language.checks import run_checks
 from isslim.compress.kinds.language.export import export
 from isslim.compress.kinds.language.export.int8 import quantize_network
 from isslim.compress.kinds.language.export.stacked import Recurrence, has_narrow_recurrence
-from isslim.compress.kinds.language.finetuning import distillation, teachers_share
+from isslim.compress.kinds.language.finetuning import distillation, teaching_of
 from isslim.compress.kinds.language.ingest.uploaded_form import UploadedForm
 from isslim.compress.kinds.language.kept_curves import latency_curves
 from isslim.compress.kinds.language.latency_curve import LatencyCurve
@@ -333,8 +333,8 @@ class LanguageTask(ReturnsModules[LanguageModel], ModelTask[LanguageModel]):
         if not texts.training_given:
             written = sample(self.original, self.codec.start_id, WRITTEN, seed + 2)
             return distillation(self.original, written, seed)
-        soft = teachers_share(self.original, texts.training, texts.held_out)
-        return distillation(self.original, texts.training, seed, soft)
+        teaching = teaching_of(self.original, texts.training, texts.held_out)
+        return distillation(self.original, texts.training, seed, teaching)
 
     def trainer(self) -> LanguageTrainer:
         """A trainer on the user's text.

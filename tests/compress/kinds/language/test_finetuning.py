@@ -9,11 +9,13 @@ import pytest
 import torch
 
 from isslim.compress.kinds.language.finetuning import (
+    ALONE,
     APART_SHARE,
-    WITH_LABELS,
+    MOSTLY,
+    TOGETHER,
     begun_at,
     distillation,
-    teachers_share,
+    teaching_of,
 )
 from isslim.compress.kinds.language.networks.contract import LanguageModel
 from isslim.compress.kinds.language.texts import sample
@@ -124,13 +126,14 @@ def test_nothing_in_it_is_random(
         np.testing.assert_array_equal(second.network.arrays()[name], array)
 
 
-def test_words_teach_too_where_the_teacher_does_not_know_them_by_heart(
+def test_words_teach_more_where_the_teacher_does_not_know_them_by_heart(
     trained: Trained, text: torch.Tensor
 ) -> None:
     alike, strange = text[2000:], torch.randint(trained.network.vocabulary, (2000,))
-    assert teachers_share(trained.network, text[:2000], alike) == WITH_LABELS < TEACHER_ALONE
-    assert teachers_share(trained.network, text[:2000], strange) == TEACHER_ALONE
-    assert teachers_share(trained.network, strange, alike) == WITH_LABELS
+    assert teaching_of(trained.network, text[:2000], alike) == TOGETHER
+    assert teaching_of(trained.network, text[:2000], strange) == MOSTLY
+    assert teaching_of(trained.network, strange, alike) == TOGETHER
+    assert TOGETHER.soft < MOSTLY.soft < ALONE.soft == TEACHER_ALONE
 
 
 def test_stages_are_compared_on_text_that_is_not_trained_on(

@@ -10,8 +10,6 @@ from isslim.compress.training.plan import TrainingPlan
 from isslim.compress.training.stages import LEAST_STEPS, Stage
 from isslim.types.axis_names import layer_of
 
-REPAIR_RATE = 2e-3
-"""Highest learning rate of Adam in the repair of a cut."""
 PASSES = 8
 """Passes over a short text in one stage of it, at most."""
 LEAST_BATCH, STEPS_OF_A_PASS = 4, 50
@@ -54,13 +52,14 @@ def distilling(
     )
 
 
-def repairing(tokens: int, stage: Stage, *, seed: int) -> TrainingPlan:
+def repairing(tokens: int, stage: Stage, *, rate: float, seed: int) -> TrainingPlan:
     """A stage of the repair of a cut: bold steps, which end within the stage.
 
     Args:
         tokens: of the training text; the batch is smaller for a short one.
         stage: its minutes, learning rate and loss; it ends earlier where it has read the text
             `PASSES` times.
+        rate: highest learning rate, of the first stage.
         seed: of the run.
     """
     few = max(LEAST_BATCH, tokens // (STEPS_OF_A_PASS * 36))
@@ -71,7 +70,7 @@ def repairing(tokens: int, stage: Stage, *, seed: int) -> TrainingPlan:
         most_epochs=PASSES,
         least_steps=LEAST_STEPS,
         most_minutes=stage.most_minutes,
-        learning_rate=REPAIR_RATE * stage.share,
+        learning_rate=rate * stage.share,
         schedule="linear",
         soft=stage.soft,
         bfloat16=True,
