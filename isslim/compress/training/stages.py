@@ -2,7 +2,7 @@
 
 How long a repair pays is not known in advance, and a learning rate that decays needs its horizon.
 So it comes in stages, short ones first, each with a decay of its own from a lower peak; behind each
-the network is evaluated on training data kept apart. After one that gains too little the peak is
+the network is evaluated on data that is not trained on. After one that gains too little the peak is
 lowered, twice at most.
 """
 
@@ -40,7 +40,7 @@ TEACHER_ALONE = 1.0
 """The teacher's share of the loss where nothing else is learnt from."""
 MOST_STAGES = 8
 """A short text ends stages early; it is not read for ever."""
-ENOUGH = 0.98
+ENOUGH = 0.9
 """Share of the minutes that counts as all of them."""
 
 
@@ -91,8 +91,8 @@ class Tuned(Generic[Model]):
     Attributes:
         network: the best so far, which is the given one where nothing was better.
         minutes: trained so far, in all calls.
-        losses: on the data kept apart, in nats: of the given network, then of the best one after
-            each stage.
+        losses: on data that is not trained on, in nats: of the given network, then of the best one
+            after each stage.
         ended: why another stage would not pay; empty where it may.
         steps: trained so far, in all calls.
     """
@@ -115,7 +115,7 @@ class Distillation(Generic[Model]):
 
     Attributes:
         train: trains a copy of a network for one stage.
-        evaluate: its loss on training data kept apart, in nats.
+        evaluate: its loss on data that is not trained on, in nats.
         described: what else a state on disk has to agree with, such as the data and the seed.
         least_gain: of a stage, in nats; after a smaller one the peak is lowered.
         soft: the teacher's share of the loss; the rest is that of the labels.

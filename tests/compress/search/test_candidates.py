@@ -392,7 +392,7 @@ QUALITY = Recipe(budget=Budget(perplexity_rise=LIMIT), minutes=5)
 
 
 def test_what_distillation_wins_back_is_cut_too(tmp_path: Path) -> None:
-    # A unit costs 0.4 %, half of which is won back; 0.8 of the rest are left after all minutes.
+    # A unit costs 0.4 %, half of which a trial wins back; all minutes are expected to win more.
     task, stages = task_for(QUALITY, by_units(0.004), won=0.5), Stages()
     found = run(task, tmp_path, lambda _: Published(True, False, 0.045), stages)
     # 18 units are the most that may go, by 9 %; without distillation 12 (4.85 %).

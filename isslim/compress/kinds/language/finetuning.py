@@ -13,13 +13,9 @@ from isslim.compress.kinds.language.networks.contract import LanguageModel
 from isslim.compress.kinds.language.training.evaluation import log_probs
 from isslim.compress.kinds.language.training.loop import train
 from isslim.compress.kinds.language.training.plan import repairing
-from isslim.compress.statistics.pieces import spread_pieces
+from isslim.compress.statistics.pieces import Pieces, spread_pieces
 from isslim.compress.training.stages import Distillation, Stage, Trained
 
-APART = 10_000
-"""Tokens of the training text that stages are compared on, and not trained on, at most."""
-APART_SHARE = 0.1
-"""Of the training text, at most."""
 BY_HEART = math.log(1.4)
 """Nats by which a teacher predicts its training text better than others, above which it knows that
 by heart: 0.45 of Penn Treebank at 2 x 400 units, 0.23 of Python's documentation at 2 x 256."""
@@ -72,21 +68,27 @@ def teaching_of(original: LanguageModel, training: Tensor, held_out: Tensor) -> 
 
 
 def distillation(
-    original: LanguageModel, tokens: Tensor, seed: int, teaching: Teaching = ALONE
+    original: LanguageModel,
+    training: Tensor,
+    held_out: Pieces,
+    seed: int,
+    teaching: Teaching = ALONE,
 ) -> Distillation[LanguageModel]:
-    """Distillation from the original on a training text, whose end is kept apart.
+    """Distillation from the original on a training text.
+
+    Stages are compared on text that the teacher has not seen either: one that it was trained on, it
+    knows in part by heart, and a network that learns to predict other texts better forgets that.
 
     Args:
         original: the teacher.
-        tokens: int64 (N,), the training text.
+        training: int64 (N,).
+        held_out: the pieces that the search evaluates on.
         seed: of the training.
         teaching: what is learnt from, see `teaching_of`.
     """
-    apart = max(36, min(APART, int(APART_SHARE * len(tokens))))
-    training, held_back = tokens[:-apart], spread_pieces(tokens[-apart:], apart)
 
     def evaluate(network: LanguageModel) -> float:
-        loss = -float(log_probs(network, held_back).mean())
+        loss = -float(log_probs(network, held_out).mean())
         return math.inf if math.isnan(loss) else loss
 
     def train_stage(network: LanguageModel, stage: Stage) -> Trained[LanguageModel]:
@@ -109,7 +111,7 @@ def distillation(
         )
 
     described = {
-        "text": f"{len(tokens):,} tokens", "seed": str(seed), "rate": str(teaching.rate),
+        "text": f"{len(training):,} tokens", "seed": str(seed), "rate": str(teaching.rate),
     }  # fmt: skip
     return Distillation(train_stage, evaluate, described, soft=teaching.soft)
 

@@ -332,9 +332,9 @@ class LanguageTask(ReturnsModules[LanguageModel], ModelTask[LanguageModel]):
         texts, seed = self.texts, self.recipe.seed
         if not texts.training_given:
             written = sample(self.original, self.codec.start_id, WRITTEN, seed + 2)
-            return distillation(self.original, written, seed)
+            return distillation(self.original, written, self._pieces, seed)
         teaching = teaching_of(self.original, texts.training, texts.held_out)
-        return distillation(self.original, texts.training, seed, teaching)
+        return distillation(self.original, texts.training, self._pieces, seed, teaching)
 
     def trainer(self) -> LanguageTrainer:
         """A trainer on the user's text.

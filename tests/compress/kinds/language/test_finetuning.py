@@ -10,7 +10,6 @@ import torch
 
 from isslim.compress.kinds.language.finetuning import (
     ALONE,
-    APART_SHARE,
     MOSTLY,
     TOGETHER,
     begun_at,
@@ -22,6 +21,7 @@ from isslim.compress.kinds.language.texts import sample
 from isslim.compress.kinds.language.training import plan
 from isslim.compress.kinds.language.training.evaluation import in_streams, perplexity
 from isslim.compress.pruning.axes import select_components
+from isslim.compress.statistics.pieces import Pieces, spread_pieces
 from isslim.compress.training import stages
 from isslim.compress.training.stages import TEACHER_ALONE, Tuned
 from tests.conftest import Trained
@@ -79,11 +79,17 @@ def text(trained: Trained) -> torch.Tensor:
     return sample(trained.network, 0, 4000, seed=1)
 
 
+def pieces_of(tokens: torch.Tensor) -> Pieces:
+    return spread_pieces(tokens, len(tokens))
+
+
 def distilled(
     trained: Trained, text: torch.Tensor, network: LanguageModel, minutes: float, folder: Path,
-    progress: object = ignore,
+    progress: object = ignore, held_out: torch.Tensor | None = None,
 ) -> Tuned[LanguageModel]:  # fmt: skip
-    repair = distillation(trained.network, text, 1)
+    repair = distillation(
+        trained.network, text[:-400], pieces_of(text[-400:] if held_out is None else held_out), 1
+    )
     return repair.run(network, minutes, folder, progress)  # type: ignore[arg-type]
 
 
@@ -116,7 +122,7 @@ def test_nothing_in_it_is_random(
     monkeypatch.setattr(stages, "MOST_STAGES", 1)
     network = network_of(trained.network)
     first, second = (
-        distillation(trained.network, text, seed).run(
+        distillation(trained.network, text[:-400], pieces_of(text[-400:]), seed).run(
             network, 1.0, tmp_path / str(seed), lambda *_: None
         )
         for seed in (1, 2)
@@ -139,12 +145,11 @@ def test_words_teach_more_where_the_teacher_does_not_know_them_by_heart(
 def test_stages_are_compared_on_text_that_is_not_trained_on(
     tmp_path: Path, trained: Trained, text: torch.Tensor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # The part kept apart is another language: the better the training, the worse it gets there.
-    count = int(APART_SHARE * len(text))
+    # They are another language: the better the training, the worse it gets there.
     monkeypatch.setattr(stages, "MOST_STAGES", 3)
-    strange = torch.cat([text[:-count], torch.randint(trained.network.vocabulary, (count,))])
+    strange = torch.randint(trained.network.vocabulary, (400,))
     network = network_of(trained.network)
-    tuned = distilled(trained, strange, network, 1.0, tmp_path)
+    tuned = distilled(trained, text, network, 1.0, tmp_path, held_out=strange)
     assert tuned.network is network
     assert not tuned.is_better
     assert tuned.ended == "no more was won"
@@ -191,7 +196,7 @@ def test_diverged_distillation_keeps_the_untuned_model_and_says_so(
 ) -> None:
     arrays = trained.network.arrays()
     arrays["decoder.weight"] = np.full_like(arrays["decoder.weight"], 3e38)  # infinite logits
-    repair = distillation(trained.network.rebuilt(arrays), text, 1)
+    repair = distillation(trained.network.rebuilt(arrays), text[:-400], pieces_of(text[-400:]), 1)
     network = network_of(trained.network)
     tuned = repair.run(network, 1.0, tmp_path, ignore)
     assert tuned.network is network
