@@ -44,6 +44,9 @@ DECODER = "decoder"
 """The site of the logits where they are one matrix; `decoder.<b>` is that of a block."""
 ORDER = "softmax.order"
 """(V,), the token of each row, blocks one behind the other; indices in float32."""
+NEARLY = 0.98
+"""Share of the most frequent tokens' frequency that the first of a vocabulary have to have for its
+own order to be taken."""
 MOST, LEAST_ROWS = 4, 64
 """Blocks at most, and rows of a block at least: a product of fewer is not worth its dispatch."""
 WORK = 0.25
@@ -267,8 +270,16 @@ def rows_of(name: str, arrays: Arrays, declaration: NetworkAxes) -> NDArray[np.i
 
 
 def by_frequency(frequencies: Matrix) -> NDArray[np.int64]:
-    """The tokens (V,) by falling frequency; those that are as frequent in their own order."""
-    return np.argsort(-frequencies, kind="stable")
+    """The tokens (V,) by falling frequency; those that are as frequent in their own order.
+
+    All in their own order where the first so many of that are nearly as frequent, as in most
+    vocabularies: a graph then needs no table of rows.
+    """
+    falling = np.argsort(-frequencies, kind="stable")
+    if len(falling) < LEAST_ROWS:
+        return falling
+    own, best = (np.cumsum(each)[LEAST_ROWS - 1 :] for each in (frequencies, frequencies[falling]))
+    return np.arange(len(falling)) if (own >= NEARLY * best).all() else falling
 
 
 def chosen_sizes(weight: Array, covariance: Matrix, frequencies: Matrix) -> tuple[int, ...]:
@@ -282,8 +293,8 @@ def chosen_sizes(weight: Array, covariance: Matrix, frequencies: Matrix) -> tupl
         covariance: C (H, H) of the last layer over the calibration text.
         frequencies: of the tokens (V,).
     """
-    rows = weight[by_frequency(frequencies)].astype(np.float64)
-    rows *= np.sqrt(np.sort(frequencies)[::-1] + 1)[:, None]
+    order = by_frequency(frequencies)
+    rows = weight[order].astype(np.float64) * np.sqrt(frequencies[order] + 1)[:, None]
     values, vectors = np.linalg.eigh(covariance)
     seen = rows @ (vectors * np.sqrt(values.clip(min=0.0)))  # W_b C^(1/2), rows in order
     energy = float(np.square(seen).sum())

@@ -100,7 +100,8 @@ def head_of(tensors: Mapping[str, Tensor], top: str, width: int) -> ScoringHead:
     rows = None
     if blocks.ORDER in tensors:
         order = tensors[blocks.ORDER].cpu().numpy().astype(np.int64)
-        rows = np.argsort(order).astype(np.int32)  # of a permutation, the inverse
+        inverse = np.argsort(order).astype(np.int32)  # of a permutation
+        rows = None if np.array_equal(inverse, np.arange(len(order))) else inverse
     return ScoringHead(top, width, len(tensors[EMBEDDING_WEIGHT]), _products(tensors), rows)
 
 

@@ -105,6 +105,17 @@ def test_every_form_gives_what_torch_gives(
     assert nowhere.shape == (0, V)
 
 
+def test_rows_in_the_order_of_the_tokens_need_no_table(tmp_path: Path) -> None:
+    network = ranked("lstm")
+    table = written(network, tmp_path / "table.onnx", "narrow")
+    sorted_rows = network.rebuilt({**network.arrays(), "softmax.order": np.arange(V, dtype="f4")})
+    plain = written(sorted_rows, tmp_path / "plain.onnx", "narrow")
+    assert len(nodes_of(table, "Gather")) - len(nodes_of(plain, "Gather")) == 2
+    tokens = torch.randint(V, (300,), generator=torch.Generator().manual_seed(0))
+    session = LanguageSession(tmp_path / "plain.onnx")
+    assert verify_graph(session, sorted_rows, tokens, "it").error < 1e-5
+
+
 @pytest.mark.parametrize("name", ["narrow_ih.bias", "narrow_hh.bias", "narrow.1.bias"])
 def test_proof_notices_a_constant_of_a_narrow_layer(name: str, tmp_path: Path) -> None:
     network = ranked("lstm")
