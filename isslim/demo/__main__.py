@@ -56,7 +56,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--minutes", type=float, default=3.5, help="of training the original")
+    parser.add_argument("--minutes", type=float, default=3.25, help="of training the original")
     parser.add_argument("--folder", type=Path, default=Path("demo"))
     arguments = parser.parse_args()
     folder: Path = arguments.folder

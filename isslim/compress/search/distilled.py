@@ -1,7 +1,7 @@
 """Candidates that are distilled from the original after the cut.
 
-Within a budget of quality the cut is as deep as distillation makes up for: short trials say how
-much that is (`isslim/compress/search/tuning.py`). A budget of size or speed determines the cut.
+Within a budget of quality the cut is as deep as distillation makes up for, which the candidates
+before one say (`isslim/compress/search/tuning.py`). A budget of size or speed determines the cut.
 """
 
 from __future__ import annotations
@@ -17,19 +17,14 @@ from isslim.compress.errors import BudgetNotMet
 from isslim.compress.progress import Progress
 from isslim.compress.pruning.network import Model
 from isslim.compress.search.closed_form import ClosedForm, Found
-from isslim.compress.search.tuning import MEASURED, STEP, TRIALS, TunedAim
-from isslim.compress.training.checkpoints import digest_of
+from isslim.compress.search.tuning import STEP, TunedAim
 from isslim.compress.training.stages import Tuned
-from isslim.store.files import atomic_file
 from isslim.types.kinds.registry import kind_named
 from isslim.types.quality import compared_loss, metric_format_of
 
-TRIAL, TRIALS_SHARE = 0.5, 1 / 3
-"""Minutes of a trial, and the share of all minutes that all trials together may take."""
-SHARE, CLOCKED_SHARE = 0.4, 0.75
-"""Of the minutes left, what a candidate takes until one is kept, since another one may follow; the
-second, where it has to be smaller only if the clock says so."""
-LEAST_SHARE = 0.2
+CLOCKED_SHARE = 0.75
+"""Of the minutes, what a candidate takes that has to be smaller only if the clock says so."""
+LEAST_SHARE = 0.1
 """Of all minutes, what has to be left for another candidate."""
 USUAL_SHARE = 0.4
 """Of the usual budget of a kind, in place of a budget of none at all."""
@@ -57,7 +52,6 @@ class Distilled(Generic[Model]):
         self._task, self._closed, self._progress = task, closed, progress
         self._minutes, self._folder = minutes, folder
         self._spent = dict[tuple[int, float], float]()
-        self._tried = dict[tuple[int, float], float]()
 
     def within_budget(self) -> Generator[Candidate[Model], Published | None, bool]:
         """Candidates for a budget of quality; each is to be answered by what was measured of it.
@@ -66,21 +60,15 @@ class Distilled(Generic[Model]):
             Whether one was kept in all of its forms; else the closed form is what remains.
         """
         limit = self._task.recipe.budget.quality or 0.0
-        aim = TunedAim(limit / self._unit, self._doublings)
-        measured, is_kept = set[tuple[int, float]](), False
-        while aim.loss is not None:
+        aim, measured, is_kept = TunedAim(limit / self._unit), set[tuple[int, float]](), False
+        while aim.loss is not None and self._left >= LEAST_SHARE * self._minutes:
             self._progress.enter("search", aim.description)
             found = self._cut(aim.loss * self._unit - limit)
             if found is None or found.key in measured:
                 break
-            before = self._units(found.outcome.quality)
-            if not aim.is_settled and (self._may_try or not measured):
-                after = self._trial(found)
-                if not aim.record_trial(before, after, last=not self._may_try):
-                    continue
-            is_last = is_kept or len(measured) + 1 == MEASURED
-            candidate, quality = self._tuned(found, 1.0 if is_last else SHARE)
             measured.add(found.key)
+            before = self._units(found.outcome.quality)
+            candidate, quality = self._tuned(found, aim.share)
             loss, fits = self._units(quality), False
             if quality.loss <= limit:
                 published = yield candidate
@@ -89,8 +77,6 @@ class Distilled(Generic[Model]):
                 fits = published is None or (published.kept and not published.missed)
                 is_kept = is_kept or fits
             aim.record_measurement(before, loss, is_kept=fits)
-            if self._left < LEAST_SHARE * self._minutes:
-                break
         return is_kept
 
     def counted(self, found: Found[Model]) -> Candidate[Model]:
@@ -105,25 +91,6 @@ class Distilled(Generic[Model]):
     def _left(self) -> float:
         """Minutes that no candidate has taken."""
         return max(0.0, self._minutes - sum(self._spent.values()))
-
-    @property
-    def _length(self) -> float:
-        """Minutes of a trial."""
-        return min(TRIAL, TRIALS_SHARE * self._minutes / TRIALS)
-
-    @property
-    def _doublings(self) -> float:
-        """How often the first candidate's minutes double those of its trial."""
-        return math.log2(1 + SHARE * (self._minutes / self._length - 1))
-
-    @property
-    def _left_to_try(self) -> float:
-        """Minutes that trials may take."""
-        return min(self._left, TRIALS_SHARE * self._minutes - sum(self._tried.values()))
-
-    @property
-    def _may_try(self) -> bool:
-        return len(self._tried) < TRIALS and self._left_to_try > self._length / 2
 
     @cached_property
     def _unit(self) -> float:
@@ -150,35 +117,6 @@ class Distilled(Generic[Model]):
             except BudgetNotMet:
                 continue
         return None
-
-    def _trial(self, found: Found[Model]) -> float:
-        """The loss of a candidate after a trial, in units; after a restart that of before it."""
-        network = self._closed.network(found)
-        folder = self._folder_of(found)
-        note = folder.with_name(f"{folder.name}.trial")  # the name has a decimal point
-        digest = digest_of(network.arrays())
-        if note.exists():
-            known, *told = note.read_text().split(" ")
-            if known == digest and len(told) == 2:
-                minutes, loss = (float(each) for each in told)
-                self._tried[found.key] = minutes
-                self._spent.setdefault(found.key, minutes)
-                return loss
-        self._progress.enter(
-            "fine-tune", f"distilling for {60 * self._length:.2g} seconds, as a trial"
-        )
-        most, minutes, tuned = self._left_to_try, 0.0, None
-        while tuned is None or not (tuned.is_better or tuned.ended or minutes >= most):
-            # Where the first stage won nothing, a gentler one follows.
-            minutes = min(minutes + self._length, most)
-            tuned = self._distilled(found, network, minutes, most)
-        self._tried[found.key] = tuned.minutes
-        loss = self._units(self._task.evaluate(tuned.network))
-        self._progress(1.0, f"the trial took {tuned.steps:,} steps")
-        note.parent.mkdir(parents=True, exist_ok=True)
-        with atomic_file(note) as path:
-            path.write_text(f"{digest} {tuned.minutes!r} {loss!r}")
-        return loss
 
     def _tuned(self, found: Found[Model], share: float) -> tuple[Candidate[Model], Quality]:
         """A candidate after a share of the minutes that are left, and its quality.
