@@ -357,6 +357,56 @@ def test_int8_forms_are_as_their_record_says() -> None:
         assert cells[5] == "ABCD"[record["forms"].index(found["chosen"])]
 
 
+def record_of(name: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((RECORDS / f"{name}.json").read_text())
+    return found
+
+
+@pytest.mark.parametrize(
+    ("name", "label"),
+    [("calibrate-ptb", "Penn Treebank, 2 x 400 "), ("calibrate-gutenberg", "novels, 2 x 300 ")],
+)
+def test_joint_cuts_are_as_their_records_say(name: str, label: str) -> None:
+    record = record_of(name)
+    original = record["original_perplexity"]
+    cells = row(DOCS / "benchmarks.md", label)
+    assert cells[1] == f"{original:.2f}"
+    assert cells[2:] == [
+        f"{each['perplexity'] / original:.3f} at {each['mult_adds_ratio']:.2f}x"
+        for each in record["rows"]
+    ]
+
+
+def test_speed_at_the_papers_sizes_is_as_its_record_says() -> None:
+    for each in record_of("paper_shapes")["rows"]:
+        if each["threads"] > 1:
+            continue
+        shape = f"{each['steps']} x {each['batch']}"
+        forms = ("original", "original_int8", "compressed", "compressed_int8")
+        times = [each[f"{form}_ms"] for form in forms]
+        cells = row(DOCS / "benchmarks.md", f"{shape} | {each['sizes']} ")
+        assert cells[2:6] == [f"{time:.3g}" for time in times]
+        assert cells[6] == f"{times[0] / times[3]:.1f}x"
+
+
+def test_int8_cells_are_as_their_record_says() -> None:
+    every = record_of("int8_cells")["rows"]
+    for steps in (every[start : start + 3] for start in range(0, len(every), 3)):
+        first = steps[0]
+        sizes = [first["input"], first["units"], *([first["rank"]] if first["rank"] else [])]
+        beginning = f"{first['cell'].upper()} | {', '.join(map(str, sizes))} "
+        cells = row(DOCS / "benchmarks.md", beginning)
+        assert cells[2:5] == [f"{each['ratio']:.2f}x" for each in steps]
+        assert cells[5] == ", ".join("yes" if each["chosen"] else "no" for each in steps)
+
+
+def test_cost_of_a_compression_is_as_its_record_says() -> None:
+    record = record_of("paper_size")
+    page = " ".join((DOCS / "benchmarks.md").read_text().split())
+    said = f"in {record['seconds']:.0f} s, with at most {record['peak_bytes'] / 2**30:.1f} GiB"
+    assert said in page
+
+
 def test_picture_of_the_readme_is_drawn_from_the_records(tmp_path: Path) -> None:
     picture.plot(RECORDS / "ptb", tmp_path / "again.svg")
     drawn = (ROOT / picture.OUT).read_bytes()
