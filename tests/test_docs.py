@@ -20,6 +20,7 @@ from fastapi.testclient import TestClient
 import isslim
 from benchmarks.paper import figures, report
 from benchmarks.ptb import picture
+from benchmarks.ptb.published import PUBLISHED
 from isslim.client.api import Client
 from isslim.client.cli import app
 from isslim.compress.ingest.config import UploadConfig
@@ -334,6 +335,12 @@ def test_penn_treebank_is_as_its_records_say(name: str) -> None:
     less = "" if name == "medium" else f"{original['mult_adds'] / work:.2f}x"
     sizes = ", ".join(map(str, records[0]["sizes"].values()))
     assert cells[1:] == [sizes, perplexity, f"{work:,}", less]
+
+
+def test_what_beats_ours_is_as_published() -> None:
+    (best,) = [each for each in PUBLISHED if each.name.startswith("SSE")]
+    cells = row(DOCS / "benchmarks.md", f"published: {best.name} ")
+    assert cells[2:4] == [str(best.test_perplexity), f"{best.mult_adds:,}"]
 
 
 def test_readme_has_the_numbers_of_the_records() -> None:
