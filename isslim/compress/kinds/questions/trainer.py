@@ -27,6 +27,8 @@ from isslim.compress.training.trainer import Trainer, TrainingResult
 from isslim.types.manifest import EpochPoint
 from isslim.types.recipe import Recipe
 
+DROPOUT = 0.1
+"""Probability of dropout in the rounds of learn mode."""
 PASSES = 8
 """Passes over few questions in one stage of the repair of a cut, at most."""
 
@@ -76,8 +78,9 @@ class QuestionTrainer(Trainer[Bidaf]):
         progress: ProgressCallback,
     ) -> TrainingResult[Bidaf]:
         """Distils with equal shares of answers and teacher; see `Trainer.distil`."""
+        student = network.rebuilt(network.arrays(), DROPOUT)
         return self._trained(
-            network, self._plan(epochs, round_), None, round_, checkpoint, progress
+            student, self._plan(epochs, round_), None, round_, checkpoint, progress
         )
 
     def learn(
@@ -104,9 +107,9 @@ class QuestionTrainer(Trainer[Bidaf]):
         wait = 0
         if self._recipe.start == "scratch":
             plan, wait = replace(plan, rate=FRESH_READER_RATE), round(FRESH_WAIT * steps)
-        return self._trained(
-            network, plan, ProximalGroupLasso(share, steps, wait=wait), round_, checkpoint, progress
-        )
+        student = network.rebuilt(network.arrays(), DROPOUT)
+        learner = ProximalGroupLasso(share, steps, wait=wait)
+        return self._trained(student, plan, learner, round_, checkpoint, progress)
 
     def repair(self, apart: Questions) -> Distillation[Bidaf]:
         """Distillation in stages after a cut.
@@ -123,7 +126,10 @@ class QuestionTrainer(Trainer[Bidaf]):
                 rate=stage.share * self.RATE,
                 final_rate=stage.share * self.RATE / 10,
             )
-            found = self._trained(network, plan, None, 0, stage.checkpoint, stage.progress)
+            # Without dropout of its layers, which a short training does not win back; that of words
+            # varies the questions.
+            student = network.rebuilt(network.arrays())
+            found = self._trained(student, plan, None, 0, stage.checkpoint, stage.progress)
             return Trained(
                 found.network,
                 sum(each.steps for each in found.epochs),
@@ -154,15 +160,13 @@ class QuestionTrainer(Trainer[Bidaf]):
 
     def _trained(
         self,
-        network: Bidaf,
+        student: Bidaf,
         plan: QuestionPlan,
         learner: WeightLearner | None,
         round_: int,
         checkpoint: Path,
         progress: ProgressCallback,
     ) -> TrainingResult[Bidaf]:
-        student = network.rebuilt(network.arrays(), dropout=0.1)
-
         def go() -> ReaderTrainingOutcome:
             return train_reader(
                 student,
