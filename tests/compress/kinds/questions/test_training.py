@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from isslim.compress.__main__ import main
-from isslim.compress.errors import CheckpointRefused, TrainingDiverged
+from isslim.compress.errors import CheckpointRefused, TextUnusable, TrainingDiverged
 from isslim.compress.ingest.checkpoint import read_checkpoint
 from isslim.compress.kinds.questions import training
 from isslim.compress.kinds.questions.evaluation import evaluate
@@ -146,7 +146,7 @@ def test_a_run_whose_loss_is_no_number_ends_with_an_answer() -> None:
 
 
 def test_too_long_contexts_are_not_learnt_from() -> None:
-    with pytest.raises(ValueError, match="short enough"):
+    with pytest.raises(TextUnusable, match="short enough"):
         trained(replace(PLAN, longest_context=4))
 
 
