@@ -48,6 +48,15 @@ def test_lines_fit_in_100_columns(page: Path) -> None:
     assert [line for line in lines if len(line) > 100 and "://" not in line] == []
 
 
+@pages
+def test_tables_have_their_head(page: Path) -> None:
+    """A row behind an empty line is shown as it is written."""
+    lines = ["", *without_code(page.read_text()).splitlines()]
+    first = [at for at, (above, line) in enumerate(pairwise(lines)) if line[:1] == "|" != above[:1]]
+    heads = [at for at in first if not re.fullmatch(r"\|[-:| ]+\|", lines[at + 2])]
+    assert [lines[at + 1] for at in heads] == []
+
+
 def anchors(page: Path) -> set[str]:
     """The anchors of a page's headings, as GitHub makes them."""
     headings = re.findall(r"^#+ (.+)$", without_code(page.read_text()), re.MULTILINE)
