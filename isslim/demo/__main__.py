@@ -42,6 +42,8 @@ TEXTS = [
     "the file object is closed when the iterator is exhausted .",
     "raise an exception if the key is not found in the dictionary .",
 ]
+TRAINED = 3.25
+"""Minutes of training the original."""
 RISE, MINUTES = 0.02, 2.0
 """The budget: how much the perplexity may rise; and the most minutes of distillation."""
 BEGINNING, WORDS, SEED = "return a list of the", 24, 7
@@ -56,7 +58,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--minutes", type=float, default=3.25, help="of training the original")
+    parser.add_argument("--minutes", type=float, default=TRAINED, help="of training the original")
     parser.add_argument("--folder", type=Path, default=Path("demo"))
     arguments = parser.parse_args()
     folder: Path = arguments.folder

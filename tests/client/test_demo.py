@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 
 from isslim.client.cli import app
 from isslim.client.commands import demo as module
+from isslim.demo.__main__ import TRAINED
 
 
 def test_demo_replaces_the_command_with_its_options(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -18,6 +19,9 @@ def test_demo_replaces_the_command_with_its_options(monkeypatch: pytest.MonkeyPa
     assert done.exit_code == 0, done.output
     options = ["--minutes", "0.5", "--folder", "there"]
     assert run == [[sys.executable, sys.executable, "-P", "-m", "isslim.demo", *options]]
+    # Where nothing is said it trains as long as `make demo`.
+    CliRunner().invoke(app, "demo")
+    assert run[1][5:7] == ["--minutes", str(TRAINED)]
 
 
 def test_what_the_demo_needs_is_named_where_it_is_not_installed(
