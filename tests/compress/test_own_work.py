@@ -44,8 +44,8 @@ def work(tmp_path: Path, files: UploadedFiles) -> Path:
     """A folder in which such a compression was interrupted."""
     work = tmp_path / "work"
     keep_own(work, files, RECIPE)
-    for name in ("learn/0.97/learning.state", "finetune/0-0.5/stages.state", "finetune/0-0.5.trial",
-                 "probes.json", "latency-curves.json", "bundles/one/manifest.json"):  # fmt: skip
+    for name in ("learn/0.97/learning.state", "finetune/0-0.5/stages.state", "probes.json",
+                 "latency-curves.json", "bundles/one/manifest.json"):  # fmt: skip
         (work / name).parent.mkdir(parents=True, exist_ok=True)
         (work / name).write_text("")
     return work

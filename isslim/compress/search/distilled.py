@@ -99,7 +99,7 @@ class Distilled(Generic[Model]):
         return self._task.recipe.budget.quality or USUAL_SHARE * usual
 
     def _units(self, quality: Quality | None) -> float:
-        """A loss by the search's estimate."""
+        """A loss by the search's estimate, in units of `_unit`."""
         if quality is None:
             return math.inf
         budget = self._task.recipe.budget

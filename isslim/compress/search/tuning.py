@@ -20,7 +20,8 @@ from isslim.compress.search.aims import MIN_SPENT
 FIRST = 4.0
 """What the first candidate loses more than the budget, in units."""
 SPARED = 0.08
-"""Of the budget, for what 8 bits cost and the estimate is off by."""
+"""Units by which a tuned candidate is to stay below the budget, for what 8 bits cost and the
+estimate is off by."""
 UNSPENT = 1 - MIN_SPENT
 """A tuned candidate that leaves more units of the budget is followed by a deeper one."""
 NO_HELP = 0.95
@@ -41,6 +42,7 @@ class TunedAim:
         budget: in units: 1, or 0 where nothing may be lost.
         description: what the next candidate is searched for.
         loss: of the next candidate, before it is tuned; None: there is none.
+        _found: of each candidate so far, its loss before it was tuned, and what that became.
     """
 
     budget: float
@@ -54,7 +56,7 @@ class TunedAim:
     @property
     def aim(self) -> float:
         """What a tuned candidate is to lose."""
-        return (1 - SPARED) * self.budget
+        return self.budget - SPARED
 
     @property
     def share(self) -> float:
@@ -76,12 +78,20 @@ class TunedAim:
         is_first = not self._found
         self._found[before] = found
         if is_first and not is_kept and math.isfinite(found) and found > NO_HELP * before:
-            return
+            return  # distillation does not help here: the closed form is what remains
         if len(self._found) < MEASURED and (not is_kept or found < self.budget - UNSPENT):
             self._ask(found)
 
     def _ask(self, last: float) -> None:
-        """The loss at which the tuned one should be at its aim, by those on both sides of it."""
+        """Sets the loss at which the next candidate, once tuned, should be at its aim.
+
+        Between the nearest candidates on both sides of the aim it lies on the line through them.
+        Where there are only candidates on one side, what the nearest lost after tuning is taken as
+        a share of what it lost before.
+
+        Args:
+            last: what the last candidate lost, tuned.
+        """
         below = [each for each in self._found.items() if each[1] <= self.aim]
         above = [each for each in self._found.items() if each[1] > self.aim]
         low, high = max(below, default=None), min(above, default=None)
@@ -89,9 +99,9 @@ class TunedAim:
             slope = (high[1] - low[1]) / (high[0] - low[0])
             self.loss = low[0] + (self.aim - low[1]) / slope
         else:
-            before, then = max(below) if last <= self.aim else min(above)
-            base = max(before, UNSPENT)
-            asked = before + (self.aim - then) / max(then / base, SLOPE)
+            before, tuned = max(below) if last <= self.aim else min(above)
+            base = max(before, UNSPENT)  # a cut may lose nothing, or less than that
+            asked = before + (self.aim - tuned) / max(tuned / base, SLOPE)
             self.loss = min(STEP * base, max(base / STEP, asked))
         self.description = (
             "searching a smaller model: distillation wins more back"

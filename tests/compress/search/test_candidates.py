@@ -11,11 +11,13 @@ import pytest
 
 from isslim.compress.contract import Candidate, ModelTask, Published, Quality
 from isslim.compress.errors import BudgetNotMet, ModeUnavailable
+from isslim.compress.progress import ProgressCallback
 from isslim.compress.pruning.ranking import kept_indices
 from isslim.compress.pruning.repair import Correction
 from isslim.compress.search.candidates import candidates
 from isslim.compress.search.order import _valued
 from isslim.compress.search.tuning import MEASURED
+from isslim.compress.training.stages import Distillation, Stage, Trained, Tuned
 from isslim.types.recipe import Budget, Recipe
 from tests.compress.search import toy
 from tests.compress.search.toy import Rule, Stages, ToyTask, ToyTrainer, by_units
@@ -419,6 +421,55 @@ def test_minutes_are_those_of_all_candidates_together(tmp_path: Path) -> None:
         spent[left] = max(minutes, spent.get(left, 0.0))
     assert sum(spent.values()) <= 5 + 1e-9
     assert seen[0] < 14 <= seen[-1]  # 6 units of 0.72 % are within 5 %
+
+
+class Staged(ToyTask):
+    """Distilled in real stages, each of which wins and takes a little longer than it may.
+
+    The process ends where `left` stages were taken.
+    """
+
+    left = 100
+
+    def finetune(
+        self,
+        network: toy.Toy,
+        minutes: float,
+        folder: Path,
+        progress: ProgressCallback,
+        most_minutes: float | None = None,
+    ) -> Tuned[toy.Toy]:
+        def train(student: toy.Toy, stage: Stage) -> Trained[toy.Toy]:
+            if self.left == 0:
+                raise KeyboardInterrupt
+            self.left -= 1
+            return Trained(toy.trained(student), 100, 61 * stage.minutes)
+
+        distillation = Distillation(train, lambda student: -float(student.given["bias"][0]))
+        tuned = distillation.run(network, minutes, folder, progress, most_minutes)
+        self.tuned.append((network.units, tuned.minutes))
+        return tuned
+
+
+def test_job_that_is_killed_between_candidates_or_stages_ends_as_an_undisturbed_one(
+    tmp_path: Path,
+) -> None:
+    def published(candidate: Candidate[toy.Toy]) -> Published:
+        loss = 0.008 * 0.9 * (20 - candidate.network.units)
+        return Published(loss <= LIMIT, False, loss)
+
+    def job(folder: str, left: int = 100) -> tuple[list[tuple[int, float]], list[str | None], int]:
+        task = Staged(ORIGINAL, QUALITY, by_units(0.008), won=0.4)
+        task.left = left
+        found = run(task, tmp_path / folder, published)
+        return task.tuned, [each.description for each in found], left - task.left
+
+    tuned, told, taken = job("undisturbed")
+    assert len(tuned) == MEASURED
+    for stages in range(taken):
+        with pytest.raises(KeyboardInterrupt):
+            job(f"after-{stages}", stages)
+        assert job(f"after-{stages}") == (tuned, told, taken - stages)
 
 
 def test_without_gain_the_closed_form_is_the_result(tmp_path: Path) -> None:

@@ -110,6 +110,14 @@ def test_nothing_may_be_lost() -> None:
     assert min(never) > 0
 
 
+def test_refused_candidate_that_loses_nothing_is_followed_by_a_milder_one() -> None:
+    # Where nothing may be lost, one is refused whose int8 form alone, or whose interval, is above.
+    aim = TunedAim(0.0)
+    aim.record_measurement(4.0, -0.1, is_kept=False)
+    assert aim.loss == pytest.approx(4.0 - SPARED / SLOPE)
+    assert aim.description == "searching a model that loses less"
+
+
 def test_cut_that_loses_nothing_by_itself_leads_on() -> None:
     aim = TunedAim(1.0)
     aim.record_measurement(-0.1, -0.4, is_kept=True)
