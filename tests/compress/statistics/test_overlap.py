@@ -52,8 +52,8 @@ def test_one_text_sent_twice_is_divided(trained: Trained, tmp_path: Path) -> Non
     )
     texts = read_task(inputs, Recipe()).texts
     assert texts.held_out_origin.startswith(
-        "the last fifth of the uploaded text, used for nothing else (what was sent as held-out "
-        "text is the same text)"
+        "the last fifth of the uploaded text, not calibrated or trained on (what was sent as "
+        "held-out text is the same text)"
     )
     assert abs(4 * len(texts.held_out) - len(texts.training)) < 5
     (tmp_path / "again").write_text(text[:900])

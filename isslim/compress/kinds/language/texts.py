@@ -108,7 +108,7 @@ def read_texts(
     if training is not None and divided:
         cut = len(training) * 4 // 5
         training, held_out_tokens = training[:cut], training[cut:]
-        held_out_origin = "the last fifth of the uploaded text, used for nothing else"
+        held_out_origin = "the last fifth of the uploaded text, not calibrated or trained on"
         held_out_origin += " (what was sent as held-out text is the same text)" if same else ""
         observed = training if train is None else observed
     observed = training if observed is None else observed
@@ -155,7 +155,7 @@ def read_texts(
         f"{calibration_origin} "
         f"({_tokens_used(observed, recipe.calibration_tokens)}{_unknown(codec, observed)})",
         f"{held_out_origin} ({len(held_out_tokens):,} tokens{_unknown(codec, held_out_tokens)}; "
-        "the search evaluated "
+        "candidates were compared on "
         f"{_tokens_used(held_out_tokens, recipe.held_out_tokens)})",
         training_given=given,
         caveat=caveat,

@@ -84,7 +84,7 @@ def read_questions(
             else observed
         )
         training = replace(training, examples=training.examples[:cut])
-        origin = "the last fifth of the uploaded questions, used for nothing else"
+        origin = "the last fifth of the uploaded questions, not calibrated or trained on"
     else:
         evaluated = _prepared(held_out, codec)
     observed, evaluated = (

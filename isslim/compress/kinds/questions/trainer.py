@@ -29,6 +29,8 @@ from isslim.types.recipe import Recipe
 
 DROPOUT = 0.1
 """Probability of dropout in the rounds of learn mode."""
+SOFT = 0.5
+"""The teacher's share of the loss in the repair of a cut; the rest is that of the answers."""
 PASSES = 8
 """Passes over few questions in one stage of the repair of a cut, at most."""
 
@@ -123,6 +125,7 @@ class QuestionTrainer(Trainer[Bidaf]):
                 self._plan(1.0, stage.number),
                 minutes=stage.minutes,
                 most_epochs=PASSES,
+                soft=stage.soft,
                 rate=stage.share * self.RATE,
                 final_rate=stage.share * self.RATE / 10,
             )
@@ -144,7 +147,7 @@ class QuestionTrainer(Trainer[Bidaf]):
             "questions": f"{len(self._training.examples):,}",
             "seed": f"{self._recipe.seed}",
         }
-        return Distillation(train_stage, evaluate, described)
+        return Distillation(train_stage, evaluate, described, soft=SOFT)
 
     def _plan(self, epochs: float, round_: int) -> QuestionPlan:
         return QuestionPlan(

@@ -22,7 +22,7 @@ from isslim.compress.ingest.checkpoint import read_checkpoint
 from isslim.compress.kinds.questions import trainer
 from isslim.compress.kinds.questions.data import read_questions
 from isslim.compress.kinds.questions.evaluation import evaluate
-from isslim.compress.kinds.questions.examples import prepare
+from isslim.compress.kinds.questions.examples import Questions, prepare
 from isslim.compress.kinds.questions.export import export
 from isslim.compress.kinds.questions.ingest import read_codec, recognise_bidaf
 from isslim.compress.kinds.questions.networks.axes import LSTMS
@@ -427,24 +427,31 @@ def test_training_that_shrinks_continues_as_if_it_had_not_been_stopped(
         )
 
 
-def test_stages_of_repair_have_no_dropout_and_rounds_of_learning_have(
+def test_stages_of_repair_have_a_share_of_answers_and_no_dropout_as_rounds_of_learning_have(
     reader: Reader, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    seen = list[float]()
+    seen = list[tuple[float, float]]()
 
-    def watched(student: Bidaf, *given: object, **named: object) -> ReaderTrainingOutcome:
-        seen.append(student.dropout)
-        return train_reader(student, *given, **named)  # type: ignore[arg-type]
+    def watched(
+        student: Bidaf,
+        training: Questions,
+        held_out: Questions,
+        plan: QuestionPlan,
+        **named: object,
+    ) -> ReaderTrainingOutcome:
+        seen.append((student.dropout, plan.soft))
+        return train_reader(student, training, held_out, plan, **named)  # type: ignore[arg-type]
 
     monkeypatch.setattr(trainer, "train_reader", watched)
     monkeypatch.setattr(trainer, "PASSES", 1)
+    monkeypatch.setattr(trainer, "SOFT", 0.25)
     task = task_of(reader, Recipe())
     task.finetune(reader.network, 0.01, tmp_path / "repair", lambda done, message: None)
-    assert set(seen) == {0.0}
+    assert set(seen) == {(0.0, 0.25)}
     seen.clear()
     checkpoint = tmp_path / "checkpoint"
     task.trainer().distil(reader.network, 0.1, 0, checkpoint, lambda done, message: None)
-    assert seen == [trainer.DROPOUT]
+    assert seen == [(trainer.DROPOUT, QuestionPlan().soft)]
 
 
 def test_distilled_reader_is_kept_only_if_it_is_better(reader: Reader, tmp_path: Path) -> None:
