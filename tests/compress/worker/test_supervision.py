@@ -147,8 +147,12 @@ def test_points_and_epochs_are_recorded_while_the_job_runs(
     )
     seen: list[Job] = []
 
+    def all_told() -> bool:
+        now = records.get("job")
+        return len(now.points) == 2 and bool(now.epochs)
+
     def look() -> None:
-        until(lambda: bool(records.get("job").points))
+        until(all_told)  # they are recorded as they are read, one or several at a time
         seen.append(records.get("job"))
 
     job = in_child(records, code.replace("range(25)", "range(10)"), tmp_path / "work", look)
