@@ -1,33 +1,25 @@
-"""The recipe of a compression, and the budget in it."""
+"""The recipe of a compression: all of its options."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, Self
+from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
-COMMAND = "command:"
-"""Prefix of an evaluation's name where it is used as a metric."""
-EVALUATION_NAME = r"[a-z0-9][a-z0-9_-]{0,31}"
-METRIC_OF_GRAPHS = rf"^(output_change|argmax|mean_squared_error|cosine|{COMMAND}{EVALUATION_NAME})$"
-GraphMetric = Annotated[str, Field(pattern=METRIC_OF_GRAPHS)]
-
+from isslim.types.budget import Budget as Budget
+from isslim.types.budget import StrictModel as StrictModel
+from isslim.types.graph_metrics import COMMAND as COMMAND
+from isslim.types.graph_metrics import EVALUATION_NAME as EVALUATION_NAME
+from isslim.types.graph_metrics import METRIC_OF_GRAPHS as METRIC_OF_GRAPHS
+from isslim.types.graph_metrics import GraphMetric as GraphMetric
 
 Mode = Literal["calibrate", "learn"]
 Optimize = Literal["stream", "sentence", "batch", "size"]
 
 
-class StrictModel(BaseModel):
-    """A value read from or written to disk: immutable, and unknown fields are refused."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
 RENAMED = {"finetune_minutes": "minutes"}
 """Options by their former names, which old requests and manifests have."""
-_FIELDS = {"quality": "loss", "size": "size_ratio", "speed": "speedup"}
-"""Keys of a budget that names the quantity it limits."""
 
 
 def with_current_names(options: Mapping[str, Any]) -> dict[str, Any]:
@@ -43,86 +35,6 @@ def with_current_names(options: Mapping[str, Any]) -> dict[str, Any]:
             f"`{both[0]}` out"
         )
     return {RENAMED.get(name, name): value for name, value in options.items()}
-
-
-class Budget(StrictModel):
-    """The one limit that the compressed model must keep to; by default that of its kind.
-
-    It is also read as `{"limit": "quality" | "size" | "speed", "value": ...}`, whatever the kind.
-    """
-
-    perplexity_rise: float | None = Field(
-        default=None,
-        ge=0,
-        le=10,
-        description="largest allowed relative rise in perplexity",
-        examples=[0.05],
-    )
-    f1_fall: float | None = Field(
-        default=None,
-        ge=0,
-        le=100,
-        description="largest allowed fall in F1, in points out of 100",
-        examples=[1.0],
-    )
-    output_change: float | None = Field(
-        default=None,
-        ge=0,
-        le=10,
-        description="for a graph: largest allowed loss in `Recipe.metric`",
-        examples=[0.02],
-    )
-    loss: float | None = Field(
-        default=None,
-        ge=0,
-        le=100,
-        exclude_if=lambda value: value is None,  # a request without it has the id it always had
-        description="for any kind of model: largest allowed loss in its own metric",
-        examples=[0.02],
-    )
-    size_ratio: float | None = Field(
-        default=None,
-        gt=0,
-        lt=1,
-        description="parameters of the compressed model / of the original",
-        examples=[0.4],
-    )
-    speedup: float | None = Field(
-        default=None,
-        gt=1,
-        le=1000,
-        description="original / compressed latency, both float32, one thread",
-        examples=[3.0],
-    )
-    confident: bool | None = Field(
-        default=None,
-        description="for a budget on quality: whether the upper end of the loss's 95 % "
-        "interval must stay within it; null: yes where the sample is small",
-        examples=[True],
-    )
-
-    @model_validator(mode="before")
-    @classmethod
-    def _read_pair(cls, given: Any) -> Any:
-        """Converts a limit given by its quantity to the field of that quantity."""
-        if not isinstance(given, dict) or given.get("limit") not in _FIELDS or "value" not in given:
-            return given
-        rest = {name: value for name, value in given.items() if name not in ("limit", "value")}
-        return {_FIELDS[given["limit"]]: given["value"], **rest}
-
-    @property
-    def limits(self) -> dict[str, float]:
-        """The limits that are set, by name."""
-        found: dict[str, float] = self.model_dump(exclude_none=True, exclude={"confident"})
-        return found
-
-    @property
-    def quality(self) -> float | None:
-        """The largest allowed loss, in the task's metric; None for a budget of size or speed."""
-        return next(
-            (value for name, value in self.limits.items() if name not in ("size_ratio", "speedup")),
-            None,
-        )
 
 
 class Check(StrictModel):
