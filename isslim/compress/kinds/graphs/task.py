@@ -26,15 +26,14 @@ from isslim.compress.export.int8_forms import EightBit, Form
 from isslim.compress.export.quantize import quantize_graph
 from isslim.compress.kinds.graphs.activations import collect_graph_activations
 from isslim.compress.kinds.graphs.choosing import choose
-from isslim.compress.kinds.graphs.classes import class_axes
+from isslim.compress.kinds.graphs.evaluating import (
+    calibration_metric_of,
+    quality_metric_of,
+    refuse_selected,
+)
 from isslim.compress.kinds.graphs.kept_units import WritesKeptUnits
 from isslim.compress.kinds.graphs.parts import parameters_of, parts_of
-from isslim.compress.kinds.graphs.quality_metrics import (
-    CommandMetric,
-    OutputMetric,
-    QualityMetric,
-    refuse_unevaluated,
-)
+from isslim.compress.kinds.graphs.quality_metrics import OutputMetric, refuse_unevaluated
 from isslim.compress.kinds.graphs.recorded import recorded_runs
 from isslim.compress.kinds.graphs.running import outputs_of, temporary_file
 from isslim.compress.kinds.graphs.streams import returned_states, stream_of
@@ -42,7 +41,6 @@ from isslim.compress.kinds.graphs.understanding import layers_of, understood
 from isslim.compress.kinds.graphs.verification import Verifier
 from isslim.compress.onnx.network import GraphNetwork
 from isslim.compress.onnx.normalise.preparing import PreparedGraph
-from isslim.compress.processes.command_metrics import Evaluator
 from isslim.compress.progress import ProgressCallback
 from isslim.compress.pruning.axes import NetworkAxes
 from isslim.compress.pruning.moments import ActivationStatistics
@@ -57,7 +55,7 @@ from isslim.types.axis_names import layer_of
 from isslim.types.inspection import LayerRecord
 from isslim.types.kinds.graphs import GRAPHS
 from isslim.types.manifest import CheckRecord, Estimate, LatencyRecord, PartRecord, Task
-from isslim.types.recipe import COMMAND, Recipe
+from isslim.types.recipe import Recipe
 from isslim.types.states import StatesRecord
 
 SAMPLE_BYTES = 8 << 20
@@ -120,29 +118,13 @@ class GraphTask(WritesKeptUnits, ModelTask[GraphNetwork]):
             self._uploaded, self.original.trace, calibration, held_out, recipe.seed, states
         )
         refuse_unevaluated(recipe, self.runs.not_evaluated)
-        command = recipe.metric.startswith(COMMAND)
-        if command and recipe.outputs:
-            raise ModeUnavailable(
-                f"`outputs` ({', '.join(recipe.outputs)}) selects what a metric of outputs "
-                "compares; an evaluation command evaluates the graph as a whole: leave one of them "
-                "out"
-            )
+        refuse_selected(recipe)
         self._choice = choose(
             self.original, self._uploaded, self.runs, recipe.outputs, path.stat().st_size
         )
-        self._quality_metric: QualityMetric
-        if command:
-            self._quality_metric = CommandMetric(Evaluator(self.metric, evaluations), path)
-        else:
-            axes_of = class_axes(
-                self.original, self._uploaded, self._choice.evaluated, recipe.decision_axis
-            )
-            wanted = outputs_of(self._uploaded, self.runs.held_out, self._choice.evaluated)
-            self._quality_metric = OutputMetric(
-                recipe.metric, self.runs.held_out, wanted, self._choice.evaluated, axes_of
-            )
-            self._quality_metric.refuse_blind(self.original, self._choice.unseen, recipe.budget)
-            self._quality_metric.refuse_unsure(recipe.budget)
+        self._quality_metric = quality_metric_of(
+            self.original, self._uploaded, self.runs, self._choice, recipe, evaluations
+        )
         self._verifier = Verifier.of(
             self.runs.held_out, self._choice.compared, len(self._uploaded.outputs)
         )
@@ -220,10 +202,8 @@ class GraphTask(WritesKeptUnits, ModelTask[GraphNetwork]):
     @cached_property
     def _calibration_metric(self) -> OutputMetric:
         """The same metric on the calibration runs, for choosing what to remove."""
-        names, runs = self._choice.evaluated, self.runs.calibration
-        axes_of = class_axes(self.original, self._uploaded, names, self.recipe.decision_axis)
-        return OutputMetric(
-            self.recipe.metric, runs, outputs_of(self._uploaded, runs, names), names, axes_of
+        return calibration_metric_of(
+            self.original, self._uploaded, self.runs, self._choice, self.recipe
         )
 
     def prunable(self, declaration: NetworkAxes) -> list[str]:
