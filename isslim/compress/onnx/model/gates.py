@@ -68,14 +68,27 @@ def reset_gate(seen: Recurrent, direction: int, weights: dict[int, Constant]) ->
     return lambda inputs, before: activation(inputs @ weight + before @ recurrence + bias)
 
 
-def _activation(node: NodeProto, position: int, default: list[str]) -> Callable[[Values], Values]:
-    """One of a node's activations, with its clip before it."""
+def activations(node: NodeProto, default: list[str]) -> list[tuple[str, float, float]]:
+    """All activations of a node, in lower case, with alpha and beta (0 where they take none).
+
+    Args:
+        node: a recurrent node.
+        default: the names of its activations where it names none, for all directions.
+    """
     names = [name.lower() for name in get_strings(node, "activations") or default]
     alphas, betas = (get_floats(node, f"activation_{each}") for each in ("alpha", "beta"))
+    found = []
     # The lists of alphas and betas have entries only for activations that take them, for all
-    # directions in sequence: those before this one must be skipped.
-    for name in names[: position + 1]:
+    # directions in sequence.
+    for name in names:
         alpha = (alphas.pop(0) if alphas else _ALPHA[name]) if name in _ALPHA else 0.0
         beta = (betas.pop(0) if betas else _BETA[name]) if name in _BETA else 0.0
-    function, limit = _FUNCTIONS[names[position]], get_float(node, "clip", float("inf"))
+        found.append((name, alpha, beta))
+    return found
+
+
+def _activation(node: NodeProto, position: int, default: list[str]) -> Callable[[Values], Values]:
+    """One of a node's activations, with its clip before it."""
+    name, alpha, beta = activations(node, default)[position]
+    function, limit = _FUNCTIONS[name], get_float(node, "clip", float("inf"))
     return lambda x: np.asarray(function(np.clip(x, -limit, limit), alpha, beta), np.float32)

@@ -32,7 +32,8 @@ Direction = Literal["forward", "backward"]
 # Activations that map zero to zero (with the default alpha and beta): only after these does a unit
 # without weights stay at zero.
 _ZERO_PRESERVING = {"tanh", "relu", "leakyrelu", "thresholdedrelu", "scaledtanh", "elu", "softsign"}
-_DEFAULTS = {"LSTM": ["Sigmoid", "Tanh", "Tanh"], "GRU": ["Sigmoid", "Tanh"], "RNN": ["Tanh"]}
+DEFAULTS = {"LSTM": ["Sigmoid", "Tanh", "Tanh"], "GRU": ["Sigmoid", "Tanh"], "RNN": ["Tanh"]}
+"""Activations of one direction where a node names none."""
 
 
 @dataclass(frozen=True)
@@ -81,9 +82,9 @@ class Recurrent:
 
     def not_zero_preserving(self) -> str | None:
         """The activation because of which a unit without weights is not zero, or None."""
-        default = _DEFAULTS[self.kind] * len(self.directions)
+        default = DEFAULTS[self.kind] * len(self.directions)
         activations = get_strings(self.node, "activations") or default
-        per = len(_DEFAULTS[self.kind])
+        per = len(DEFAULTS[self.kind])
         # The first ones of an LSTM or GRU belong to its gates, which multiply the others: it does
         # not matter to what they map zero.
         visible = [name for index, name in enumerate(activations) if per == 1 or index % per]
