@@ -24,6 +24,7 @@ CompressError
 |-- GraphNotUnderstood   an ONNX file has no recurrent layers, or something is not supported
 |-- ModuleRefused        an nn.Module cannot be exported; the issues say why, in its own names
 |-- ModuleNotCut         a small graph cannot be had as a module of the user's class
+|-- NotTrainable         a graph cannot be trained; it is cut and repaired in closed form
 |-- VerificationFailed   a verification failed; nothing was published
 |-- DeviceFailed         the GPU is lost, or its memory is full
 """
@@ -227,6 +228,12 @@ class ModuleNotCut(CompressError):
     """A small graph cannot be had as a module of the user's class; the graph itself is there."""
 
     kind, title = "module-not-cut", "The module cannot be made small in place"
+
+
+class NotTrainable(CompressError):
+    """A graph cannot be trained: the detail names the operator, or the output that differs."""
+
+    kind, title = "not-trainable", "The graph cannot be trained"
 
 
 class DeviceFailed(CompressError):

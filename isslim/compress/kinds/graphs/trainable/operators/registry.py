@@ -1,0 +1,30 @@
+"""All operators by name. A new family of operators is a module that is named here once."""
+
+from __future__ import annotations
+
+from isslim.compress.kinds.graphs.trainable.operators import (
+    convolution,
+    elementwise,
+    moving,
+    nested,
+    normalising,
+    parts,
+    products,
+    recurrent,
+    reducing,
+    shapes,
+)
+from isslim.compress.kinds.graphs.trainable.operators.site import Operator
+
+SUPPORTED: dict[str, Operator] = {
+    **convolution.OPERATORS,
+    **elementwise.OPERATORS,
+    **moving.OPERATORS,
+    **nested.OPERATORS,
+    **normalising.OPERATORS,
+    **parts.OPERATORS,
+    **products.OPERATORS,
+    **recurrent.OPERATORS,
+    **reducing.OPERATORS,
+    **shapes.OPERATORS,
+}

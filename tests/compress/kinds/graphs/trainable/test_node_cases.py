@@ -1,0 +1,105 @@
+"""The operators' own tests that ship with onnx: torch against ONNX Runtime."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from collections import Counter
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from onnx import ModelProto, numpy_helper
+
+from isslim.compress.errors import NotTrainable
+from isslim.compress.kinds.graphs.trainable.network import TorchGraph
+from isslim.compress.kinds.graphs.trainable.operators.registry import SUPPORTED
+from tests.compress.kinds.graphs.trainable.same import tensors
+from tests.compress.onnx.proving import run
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # other cases overflow on purpose
+    from onnx.backend.test.case.node import collect_testcases
+
+    CASES: dict[str, list[Any]] = {}
+    for case in collect_testcases(None):
+        nodes = case.model.graph.node
+        if len(nodes) == 1 and nodes[0].op_type in SUPPORTED and nodes[0].domain == "":
+            CASES.setdefault(nodes[0].op_type, []).append(case)
+
+KINDS = {"float32", "float64", "int8", "int16", "int32", "int64", "uint8", "bool"}
+"""Types that networks compute with; torch does little with other unsigned numbers."""
+
+REFUSED = {
+    "test_batchnorm_epsilon_training_mode": "its training_mode is 1",
+    "test_batchnorm_example_training_mode": "its training_mode is 1",
+    "test_maxpool_2d_uint8": "it pools torch.uint8",
+    "test_maxpool_with_argmax_2d_precomputed_pads": "its indices are read",
+    "test_maxpool_with_argmax_2d_precomputed_strides": "its indices are read",
+    "test_reduce_max_empty_set": "Expected reduction dim 1 to have non-zero size",
+    "test_reduce_min_empty_set": "Expected reduction dim 1 to have non-zero size",
+    "test_scan_sum": "before opset 9",
+    "test_training_dropout": "it drops values at random",
+    "test_training_dropout_default": "it drops values at random",
+    "test_training_dropout_default_mask": "it drops values at random",
+    "test_training_dropout_mask": "it drops values at random",
+}
+"""Cases that are not computed, and what is said."""
+_COUNTS: Counter[str] = Counter()
+
+
+def bound(case: Any) -> tuple[ModelProto, dict[str, NDArray[Any]]] | None:
+    """A case whose inputs but the first are constants; None: it is of other types."""
+    inputs, outputs = case.data_sets[0]
+    if not all(str(getattr(each, "dtype", "")) in KINDS for each in (*inputs, *outputs)):
+        return None
+    model = ModelProto()
+    model.CopyFrom(case.model)
+    feeds = {
+        port.name: np.asarray(value) for port, value in zip(model.graph.input, inputs, strict=True)
+    }
+    first = model.graph.input[0] if model.graph.input else None
+    for port in list(model.graph.input)[1:]:
+        tensor = numpy_helper.from_array(feeds.pop(port.name), port.name)
+        model.graph.initializer.append(tensor)
+    del model.graph.input[:]
+    model.graph.input.extend([first] if first is not None else [])
+    return model, feeds
+
+
+@pytest.mark.parametrize("operator", sorted(CASES))
+def test_all_cases_of_an_operator_are_those_of_onnx_runtime(operator: str) -> None:
+    for case in CASES[operator]:
+        found = bound(case)
+        if found is None:
+            continue
+        model, feeds = found
+        try:
+            wanted = run(model, feeds)
+        except Exception:  # what ONNX Runtime does not run is not served either
+            _COUNTS["not run by ONNX Runtime"] += 1
+            continue
+        if case.name in REFUSED:
+            with pytest.raises(NotTrainable, match=REFUSED[case.name]):
+                TorchGraph.of(model)(tensors(feeds), list(wanted))
+            _COUNTS["refused"] += 1
+            continue
+        with torch.no_grad():
+            made = TorchGraph.of(model)(tensors(feeds), list(wanted))
+        for name, value in wanted.items():
+            np.testing.assert_allclose(
+                made[name].detach().numpy(), value, rtol=1e-5, atol=1e-5, err_msg=case.name
+            )
+            assert made[name].detach().numpy().dtype == value.dtype, case.name
+            assert tuple(made[name].shape) == value.shape, case.name
+        _COUNTS["exact"] += 1
+
+
+def test_the_counts(capsys: pytest.CaptureFixture[str]) -> None:
+    """Prints what became of the cases."""
+    told = "; ".join(f"{count} {what}" for what, count in _COUNTS.items())
+    with capsys.disabled():
+        sys.stdout.write(f"\nonnx's node tests in torch: {told}\n")
+    assert _COUNTS["refused"] <= len(REFUSED)
