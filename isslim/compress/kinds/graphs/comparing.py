@@ -116,7 +116,7 @@ def difference(found: Sequence[Outputs], expected: Sequence[Outputs]) -> float:
             a, b = ours.astype(np.float64), wanted.astype(np.float64)
             same = (a == b) | (np.isnan(a) & np.isnan(b))
             scale = max(1.0, float(np.abs(b[np.isfinite(b)]).max(initial=0.0)))
-            off = np.abs(a - b)[~same] / scale
+            off = np.abs(a[~same] - b[~same]) / scale
             worst = max(worst, float(np.where(np.isnan(off), np.inf, off).max(initial=0.0)))
     return worst
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from isslim.compress.kinds.graphs.comparing import Outputs, compared, loss_of
+from isslim.compress.kinds.graphs.comparing import Outputs, compared, difference, loss_of
 from isslim.types.manifest import Metric
 
 METRICS: tuple[Metric, ...] = ("output_change", "argmax", "mean_squared_error", "cosine")
@@ -180,3 +180,12 @@ def test_too_few_rows_have_no_interval_and_decisions_always_have_one() -> None:
     assert estimate is not None
     assert (estimate.low, estimate.count) == (0.0, 2)
     assert estimate.high > 0.5
+
+
+def test_infinities_on_both_sides_are_no_difference_and_on_one_side_an_infinite_one() -> None:
+    def outputs(*values: float) -> list[Outputs]:
+        return [{"y": np.array(values, np.float32)}]
+
+    assert difference(outputs(np.inf, -np.inf, np.nan), outputs(np.inf, -np.inf, np.nan)) == 0
+    assert difference(outputs(np.inf, 1), outputs(-np.inf, 1)) == np.inf
+    assert difference(outputs(1, 2), outputs(1, np.nan)) == np.inf
