@@ -62,6 +62,8 @@ def one(operator: str, *inputs: Any, opset: int = 17, outputs: int = 1, **more: 
             names.append(b.input(f"x{at}", value, [None] * value.ndim))
         else:
             names.append(b.constant(value))
+    while not names[-1]:
+        names.pop()
     made = [f"made{at}" for at in range(outputs)]
     b.node(operator, names, made, **more)
     assert_same(built(b, *made, kinds=kinds), b.feeds, tolerance)

@@ -16,6 +16,7 @@ from isslim.compress.onnx.normalise.onnx_reader import simplified
 from tests.compress.kinds.graphs.trainable.same import assert_same, built, floats, tensors
 from tests.compress.onnx.drawing import Builder
 from tests.compress.onnx.proving import cut, run, some
+from tests.compress.onnx.test_written_forms import FORMS
 
 WIDTH, UNITS = 4, 6
 
@@ -126,3 +127,15 @@ def test_constants_that_are_texts_are_refused() -> None:
     b.input("x", floats(2), [2])
     with pytest.raises(NotTrainable, match="'texts' holds texts"):
         TorchGraph.of(built(b, b.node("Identity", ["texts"])))
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_graphs_as_exporters_write_them_are_the_same_in_torch(name: str) -> None:
+    """The cut ones, with their sizes computed and their weights shared."""
+    b = Builder()
+    b.output(FORMS[name][0](b), "y", ["N", "M", 2])
+    network = GraphNetwork.from_model(simplified(b.model()))
+    graph = assert_same(cut(network, some(network, 0)).model(), b.feeds, 1e-5)
+    graph(tensors(b.feeds), ["y"])["y"].sum().backward()
+    assert graph.weights
+    assert all(each.grad is not None for each in graph.weights.values())

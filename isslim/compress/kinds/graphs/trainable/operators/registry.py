@@ -12,7 +12,10 @@ from isslim.compress.kinds.graphs.trainable.operators import (
     products,
     recurrent,
     reducing,
+    resizing,
+    scattering,
     shapes,
+    spectral,
 )
 from isslim.compress.kinds.graphs.trainable.operators.site import Operator
 
@@ -26,5 +29,8 @@ SUPPORTED: dict[str, Operator] = {
     **products.OPERATORS,
     **recurrent.OPERATORS,
     **reducing.OPERATORS,
+    **resizing.OPERATORS,
+    **scattering.OPERATORS,
     **shapes.OPERATORS,
+    **spectral.OPERATORS,
 }
