@@ -12,12 +12,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import prod
-from typing import Any
 
 import numpy as np
 from onnx import NodeProto, helper
 
 from isslim.compress.onnx.model.attributes import get_string
+from isslim.compress.onnx.model.node_writer import NodeWriter
 from isslim.compress.onnx.model.split_model import SplitModel, inner_first, replace
 
 
@@ -123,7 +123,7 @@ class _Writing:
 
     def __init__(self, parts: SplitModel, node: NodeProto, equation: _Equation) -> None:
         self._parts, self._node, self._equation = parts, node, equation
-        self._made: list[NodeProto] = []
+        self._writer = NodeWriter(parts, node.output[0])
 
     def of_stacks(self) -> list[NodeProto]:
         """A product (batch, rows, summed) by (batch, summed, columns)."""
@@ -138,10 +138,12 @@ class _Writing:
         row, column = [] if rows else [-2], [] if columns else [-1]
         left = self._arranged(equation.one, equation.first, [*batch, *rows, *summed], row)
         right = self._arranged(equation.other, equation.second, [*batch, *summed, *columns], column)
-        made = self._add("MatMul", [left, right])
+        made = self._writer.add("MatMul", [left, right])
         rank = len(batch) + max(len(rows), 1) + 1
         if row or column:
-            made = self._with_axes("Squeeze", made, [rank + each for each in (*row, *column)])
+            made = self._writer.with_axes(
+                "Squeeze", made, [rank + each for each in (*row, *column)]
+            )
         return self._finished(made, [*batch, *rows, *columns])
 
     def with_constant(self) -> list[NodeProto]:
@@ -151,14 +153,14 @@ class _Writing:
         value = self._parts.constants[equation.other]
         sizes = dict(zip(equation.second, value.shape, strict=True))
         order = [equation.second.index(letter) for letter in (*summed, *columns)]
-        matrix = self._parts.fresh(f"{equation.other}.matrix")
         height = prod(sizes[each] for each in summed)
-        self._parts.constants[matrix] = np.transpose(value, order).reshape(height, -1)
+        turned = np.transpose(value, order).reshape(height, -1)
+        matrix = self._writer.constant(f"{equation.other}.matrix", turned)
         left = self._arranged(equation.one, equation.first, [*rows, *summed], [])
         as_they_are = [0] * len(rows)  # zero in a Reshape's target: the size that there was
         if len(summed) > 1:
             left = self._reshaped(left, [*as_they_are, -1])
-        made = self._add("MatMul", [left, matrix])
+        made = self._writer.add("MatMul", [left, matrix])
         # Without columns the product has one of size 1, and with several they are one.
         if len(columns) != 1:
             widths = [sizes[each] for each in columns]
@@ -168,29 +170,15 @@ class _Writing:
     def _arranged(self, value: str, letters: str, wanted: list[str], new: list[int]) -> str:
         """An operand in a new order, with a dimension of size 1 where it has no row or column."""
         order = [letters.index(letter) for letter in wanted]
-        turned = self._add("Transpose", [value], perm=order)
+        turned = self._writer.add("Transpose", [value], perm=order)
         if not new:
             return turned
-        return self._with_axes("Unsqueeze", turned, [len(wanted) + 1 + each for each in new])
+        return self._writer.with_axes("Unsqueeze", turned, [len(wanted) + 1 + each for each in new])
 
     def _reshaped(self, value: str, target: list[int]) -> str:
-        name = self._parts.fresh(f"{self._node.output[0]}.{len(self._made)}.sizes")
-        self._parts.constants[name] = np.array(target, np.int64)
-        return self._add("Reshape", [value, name])
-
-    def _with_axes(self, operator: str, value: str, axes: list[int]) -> str:
-        """A Squeeze or Unsqueeze, whose axes are an attribute before version 13, then an input."""
-        if self._parts.opset < 13:
-            return self._add(operator, [value], axes=axes)
-        name = self._parts.fresh(f"{value}.axes")
-        self._parts.constants[name] = np.array(axes, np.int64)
-        return self._add(operator, [value, name])
-
-    def _add(self, operator: str, inputs: list[str], **attributes: Any) -> str:
-        """One more node; the name of what it makes."""
-        made = self._parts.fresh(f"{self._node.output[0]}.{len(self._made)}")
-        self._made.append(helper.make_node(operator, inputs, [made], name=made, **attributes))
-        return made
+        sizes = np.array(target, np.int64)
+        name = self._writer.constant(f"{value}.sizes", sizes)
+        return self._writer.add("Reshape", [value, name])
 
     def _finished(self, made: str, order: list[str]) -> list[NodeProto]:
         """All nodes, with the result in its own order, under its own name."""
@@ -202,4 +190,4 @@ class _Writing:
             last = helper.make_node("Identity", [made], output, None)
         # Refusals and reports still name the node of the file.
         last.name = self._node.name
-        return [*self._made, last]
+        return [*self._writer.nodes, last]
