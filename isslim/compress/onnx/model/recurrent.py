@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import NodeProto
 
-from isslim.compress.onnx.model.attributes import get_int, get_string, get_strings
+from isslim.compress.onnx.model.attributes import get_floats, get_int, get_string, get_strings
 from isslim.compress.onnx.model.split_model import Constant, given, label
 
 OPERATORS = {"LSTM": 4, "GRU": 3, "RNN": 1}
@@ -88,7 +88,10 @@ class Recurrent:
         # The first ones of an LSTM or GRU belong to its gates, which multiply the others: it does
         # not matter to what they map zero.
         visible = [name for index, name in enumerate(activations) if per == 1 or index % per]
-        return next((name for name in visible if name.lower() not in _ZERO_PRESERVING), None)
+        betas = get_floats(self.node, "activation_beta")
+        # Without an offset, Affine is a factor.
+        kept = _ZERO_PRESERVING | (set() if any(betas) or not betas else {"affine"})
+        return next((name for name in visible if name.lower() not in kept), None)
 
 
 @dataclass(frozen=True)

@@ -136,7 +136,7 @@ def _steps_first(graph: GraphProto, parts: SplitModel) -> None:
 
 def _drop_zeros(parts: SplitModel) -> None:
     """Removes initial states that are zero, and additions of a zero that does not broadcast."""
-    zeros = _zeros(parts)
+    zeros = zero_values(parts)
     shapes = inferred_shapes(parts)
     for node in nodes(parts.structure.graph):
         if view(node):
@@ -159,7 +159,7 @@ def _drop_zeros(parts: SplitModel) -> None:
 _MOVES = {*MOVES, "Expand", "Tile", "Dropout", "GatherElements"}
 
 
-def _zeros(parts: SplitModel) -> set[str]:
+def zero_values(parts: SplitModel) -> set[str]:
     """Values that are zero everywhere for any inputs."""
     zeros: set[str] = set()
     for name, value in parts.constants.items():

@@ -1,7 +1,8 @@
 """Reads an untrusted ONNX file: checks limits first, then normalises the graph.
 
 Size before parsing; no files beside the model; standard operators only; ONNX's own checker;
-functions inlined; what is computed from constants folded. To be run in a child process with limits
+functions inlined; what is computed from constants folded; loops of a recurrent cell turned into its
+operator. To be run in a child process with limits
 on memory and time.
 """
 
@@ -24,6 +25,7 @@ from isslim.compress.onnx.model.split_model import (
 )
 from isslim.compress.onnx.normalise.einsums import einsums_as_products
 from isslim.compress.onnx.normalise.folding import fold, fold_known
+from isslim.compress.onnx.normalise.loops import loops_as_layers
 from isslim.compress.onnx.normalise.normal_form import drop_unread
 from isslim.compress.onnx.normalise.refusals import (
     refuse_unreadable,
@@ -104,7 +106,9 @@ def simplified(model: ModelProto) -> ModelProto:
         raise UnreadableUpload(
             f"ONNX's checker refuses the model: {str(error).splitlines()[0]}"
         ) from error
-    refuse_without_layers(model)
+    # A layer may be written out as a Loop, which is looked into below.
+    if not any(node.op_type == "Loop" for node in nodes(model.graph)):
+        refuse_without_layers(model)
     parts = split_constants(model)
     for graph in graphs(parts.structure.graph):
         # What a file states of sizes between its operators may be out of date.
@@ -116,10 +120,12 @@ def simplified(model: ModelProto) -> ModelProto:
         fold_known(parts)  # first, for the sizes of a constant operand are known
         einsums_as_products(parts)
     fold(parts)
+    reasons = loops_as_layers(parts)
     separate(parts)
     drop_unread(parts)
     simple = merge_constants(parts)
-    refuse_without_layers(simple)  # again, for a layer may have stood in a branch that cannot run
+    # Again, for a layer may have stood in a branch that cannot run.
+    refuse_without_layers(simple, reasons)
     # A value that is sent under that name could be for either.
     if len({port.name for port in simple.graph.input}) != len(simple.graph.input):
         raise GraphNotUnderstood("two of the graph's inputs have one name")

@@ -56,8 +56,12 @@ def refuse_unreadable(model: ModelProto) -> None:
         raise GraphNotUnderstood("; ".join(issues), issues)
 
 
-def refuse_without_layers(model: ModelProto) -> None:
+def refuse_without_layers(model: ModelProto, loops: Mapping[str, str] | None = None) -> None:
     """Refuses graphs without a recurrent layer to shrink.
+
+    Args:
+        model: the graph.
+        loops: per Loop in it, why no recurrent operator computes the same, as a clause.
 
     Raises:
         GraphNotUnderstood: with what there is in its place: quantized layers, a recurrence without
@@ -75,7 +79,7 @@ def refuse_without_layers(model: ModelProto) -> None:
     if layers:
         return
     wanted = f"There is no {', '.join(OPERATORS)} node in the graph"
-    unrolled = _unrolled(model)
+    unrolled = _unrolled(model, loops or {})
     if unrolled:
         raise GraphNotUnderstood(f"{wanted}: {unrolled}")
     operators = Counter(node.op_type for node in nodes(model.graph))
@@ -99,21 +103,27 @@ def _was_quantized(made_by: Mapping[str, NodeProto], name: str) -> bool:
     return False
 
 
-def _unrolled(model: ModelProto) -> str | None:
+def _unrolled(model: ModelProto, loops: Mapping[str, str]) -> str | None:
     """How a recurrence is written without a recurrent node, and what makes one node of it.
+
+    Args:
+        model: the graph.
+        loops: per Loop why it is no recurrent operator.
 
     Returns:
         A clause for the refusal; None when there is no recurrence.
     """
     for node in nodes(model.graph):
         inside = {each.op_type for attribute in node.attribute for each in attribute.g.node}
-        if node.op_type in ("Loop", "Scan") and _is_cell(inside):
+        reason = loops.get(label(node), "") if inside & _PRODUCTS else ""
+        if node.op_type in ("Loop", "Scan") and (reason or _is_cell(inside)):
+            why = f", and no recurrent operator computes the same: {reason}" if reason else ""
             return (
                 f"the {node.op_type} '{label(node)}' holds a recurrent cell that was written out "
-                "step by step. Export the layer so that it becomes one node: in Keras without a "
-                "mask (no Masking layer, `mask_zero=False`), a GRU with `reset_after=True`, "
-                "`unroll=False` and the default activations; in PyTorch nn.LSTM, nn.GRU or nn.RNN, "
-                "not a cell in a loop"
+                f"step by step{why}. Export the layer so that it is one node, or a Loop that one "
+                "node can replace: in Keras LSTM, GRU or SimpleRNN with `unroll=False` and "
+                "activations that ONNX's operators have (such as tanh, sigmoid, relu); in PyTorch "
+                "nn.LSTM, nn.GRU or nn.RNN, not a cell in a loop"
             )
     operators = {node.op_type for node in nodes(model.graph)}
     # A matrix that is read again and again is that of a cell whose steps stand one behind the
@@ -135,15 +145,16 @@ def _most_reads(model: ModelProto) -> int:
     constants |= {node.output[0] for node in nodes(model.graph) if node.op_type == "Constant"}
     reads: Counter[str] = Counter()
     for node in nodes(model.graph):
-        if node.op_type in ("MatMul", "Gemm"):
+        if node.op_type in _PRODUCTS:
             reads.update(name for name in node.input[:2] if name in constants)
     return max(reads.values(), default=0)
 
 
+_PRODUCTS = {"MatMul", "Gemm"}
 _STEPS = 3
 """How often a matrix is read where a recurrence is written out."""
 
 
 def _is_cell(operators: set[str]) -> bool:
     """Whether there is what the gates of a layer are made of."""
-    return "Tanh" in operators and bool(operators & {"MatMul", "Gemm"})
+    return "Tanh" in operators and bool(operators & _PRODUCTS)

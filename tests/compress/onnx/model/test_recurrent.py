@@ -124,3 +124,13 @@ def test_an_activation_that_makes_something_of_zero_is_found(
     seen = view(helper.make_node(kind, ["x"], ["y"], direction=direction, **more))
     assert seen is not None
     assert seen.not_zero_preserving() == culprit
+
+
+@pytest.mark.parametrize(("beta", "culprit"), [(0.0, None), (0.5, "Affine")])
+def test_a_factor_makes_nothing_of_zero_and_an_offset_does(
+    beta: float, culprit: str | None
+) -> None:
+    more = {"activations": ["Affine"], "activation_alpha": [2.0], "activation_beta": [beta]}
+    seen = view(helper.make_node("RNN", ["x"], ["y"], **more))
+    assert seen is not None
+    assert seen.not_zero_preserving() == culprit

@@ -45,6 +45,9 @@ def _branches(context: RuleContext) -> None:
 def _bodies(context: RuleContext) -> None:
     """Units in the body may shrink; those that enter or leave it are kept."""
     text = f"it passes into or out of the body of {context.node.op_type} '{label(context.node)}'"
+    # What turns loops into recurrent operators has noted there why it left this one.
+    if context.node.op_type == "Loop" and context.node.doc_string:
+        text += f", which no recurrent operator replaces: {context.node.doc_string}"
     for name in set(filter(None, context.node.input)):
         context.pin(name, text)
     for body in subgraphs(context.node):
