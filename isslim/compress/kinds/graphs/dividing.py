@@ -1,23 +1,24 @@
 """Splits recorded runs into calibration and held-out data, also where there are very few runs.
 
-A graph declares which dimensions of its inputs are free, but not what they mean, so the original is
-run to find out. A dimension holds independent sequences when the graph gives the same rows for a
-part of them as for all. A dimension holds steps when a part of them can be run and every output has
-as many steps as the input: a run of the second half alone then begins from the recorded first
-state, and is a sample of its own.
-
-Legend: N sequences, T steps.
+Whole runs are held out where there are enough, else sequences (`sequences`), else steps. A
+dimension holds steps when a part of them can be run and every output has as many steps as the
+input: a run of the second half alone then begins from the recorded first state, and is a sample of
+its own.
 """
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
-from isslim.compress.kinds.graphs.comparing import Outputs, difference
+from isslim.compress.kinds.graphs.sequences import (
+    Along,
+    digest,
+    each_sequence,
+    free_dimensions,
+    length_of,
+    part,
+)
 from isslim.compress.onnx.trace.facts import AxisFacts
 from isslim.runtime.errors import InputsRefused
 from isslim.runtime.graphs.recorded_inputs import GraphSession, NamedArrays
@@ -25,17 +26,10 @@ from isslim.runtime.graphs.recorded_inputs import GraphSession, NamedArrays
 ENOUGH_RUNS = 5
 """From this number on, a fifth of the runs is held out; of fewer, sequences or steps are held out
 where that is sound."""
-TOLERANCE = 1e-4
-"""Within which rows of a part equal those of the whole: float32 sums in different orders."""
-MAX_TRIED, TRIED_SEQUENCES = 12, 6
-"""Sets of dimensions that are tried, and the sequences that they are tried on."""
 MIN_ROWS = 20
 """Rows of held-out outputs: fewer hardly give a confidence interval."""
 MIN_STEPS = 4
 """Steps of a run that is cut in two."""
-
-Along = Mapping[str, int]
-"""By input, the position of one dimension that inputs have in common, such as the batch."""
 
 
 @dataclass(frozen=True)
@@ -66,42 +60,6 @@ class OutputRoles:
 
     evaluated: Sequence[str]
     states: Collection[str]
-
-
-def digest(run: NamedArrays) -> str:
-    """A hash of a run's names, dtypes, shapes and values."""
-    found = hashlib.sha256()
-    for name in sorted(run):
-        array = np.ascontiguousarray(run[name])
-        found.update(f"{name} {array.dtype} {array.shape}".encode())
-        found.update(repr(array.tolist()).encode() if array.dtype.kind in "OU" else array.tobytes())
-    return found.hexdigest()
-
-
-def sequences_of(
-    graph: GraphSession, runs: Sequence[NamedArrays], outputs: Sequence[str]
-) -> Along | None:
-    """The dimension of every input along which independent sequences lie.
-
-    Args:
-        graph: the original.
-        runs: recorded inputs.
-        outputs: names of the outputs that are compared, at least one. None of them may be random:
-            its values would differ for every part.
-
-    Returns:
-        The first set of dimensions that passes; None where none does.
-    """
-    longest: dict[tuple[tuple[str, int], ...], tuple[Along, NamedArrays]] = {}
-    for run in runs:
-        for along in _free(graph, run):
-            name = tuple(sorted(along.items()))
-            if name not in longest or _length(run, along) > _length(longest[name][1], along):
-                longest[name] = along, run
-    for along, run in list(longest.values())[:MAX_TRIED]:
-        if all(_length(each, along) for each in runs) and _independent(graph, run, along, outputs):
-            return along
-    return None
 
 
 def divide(
@@ -141,47 +99,6 @@ def divide(
     )
 
 
-def without_known(
-    runs: Sequence[NamedArrays], known: Sequence[NamedArrays], along: Along | None
-) -> tuple[list[NamedArrays], int]:
-    """Drops the sequences that other runs hold as well.
-
-    Args:
-        runs: the runs to filter.
-        known: the others.
-        along: the result of `sequences_of`; None: nothing is dropped.
-
-    Returns:
-        The runs that have sequences left, and the number of sequences dropped.
-    """
-    if along is None:
-        return list(runs), 0
-    seen = {digest(each) for run in known for each in _each(run, along)}
-    kept, dropped = [], 0
-    for run in runs:
-        rows = [index for index, each in enumerate(_each(run, along)) if digest(each) not in seen]
-        dropped += _length(run, along) - len(rows)
-        if rows:
-            kept.append(run if len(rows) == _length(run, along) else part(run, along, rows))
-    return kept, dropped
-
-
-def part(run: NamedArrays, along: Along, index: Sequence[int]) -> NamedArrays:
-    """Selects sequences or steps of a run.
-
-    Args:
-        run: the whole.
-        along: the dimension of each input that is indexed; other inputs stay whole.
-        index: positions along it.
-    """
-    return {
-        name: np.ascontiguousarray(np.take(array, index, axis=along[name]))
-        if name in along
-        else array
-        for name, array in run.items()
-    }
-
-
 def _by_runs(runs: Sequence[NamedArrays], rows: Sequence[int]) -> Divided:
     """Holds out the last fifth of the runs, or up to half of them to reach `MIN_ROWS` rows."""
     most, cut = (len(runs) + 1) // 2, len(runs) * 4 // 5 or 1
@@ -203,7 +120,7 @@ def _by_sequences(runs: Sequence[NamedArrays], along: Along) -> Divided | None:
     observed, evaluated, counts = list[NamedArrays](), list[NamedArrays](), [0, 0]
     for run in runs:
         rows = []
-        for index, each in enumerate(_each(run, along)):
+        for index, each in enumerate(each_sequence(run, along)):
             name = digest(each)
             if name not in seen:
                 seen.add(name)
@@ -239,11 +156,13 @@ def _by_steps(
     steps enough to get away from it.
     """
     named = _named_steps(graph, trace)
-    candidates = [each for each in _free(graph, run) if along is None or dict(each) != dict(along)]
+    candidates = [
+        each for each in free_dimensions(graph, run) if along is None or dict(each) != dict(along)
+    ]
     for steps in [
         each for each in candidates if each.keys() & named.keys() and _agrees(each, named)
     ] or candidates:
-        length = _length(run, steps)
+        length = length_of(run, steps)
         if length < MIN_STEPS:
             continue
         parts = [part(run, steps, range(length // 2)), part(run, steps, range(length // 2, length))]
@@ -282,75 +201,6 @@ def _named_steps(graph: GraphSession, trace: AxisFacts) -> dict[str, int]:
 
 def _agrees(along: Along, named: Mapping[str, int]) -> bool:
     return all(along[name] == place for name, place in named.items() if name in along)
-
-
-def _free(graph: GraphSession, run: NamedArrays) -> Iterator[Along]:
-    """Sets of free dimensions that may be one and the same.
-
-    In order: of one declared name; of one position and size; of one size.
-    """
-    places = [
-        (name, place, size)
-        for name, (_, shape) in graph.inputs.items()
-        for place, size in enumerate(shape)
-        if not isinstance(size, int) and run[name].ndim == len(shape)
-    ]
-    groups: list[dict[object, list[tuple[str, int]]]] = [{}, {}, {}]
-    for name, place, token in places:
-        length = run[name].shape[place]
-        keys = (token or (name, place), (place, length), length)
-        for group, key in zip(groups, keys, strict=True):
-            group.setdefault(key, []).append((name, place))
-    seen: list[dict[str, int]] = []
-    for found in (each for group in groups for each in group.values()):
-        along = dict(found)
-        if len(along) == len(found) and along not in seen and _length(run, along) > 1:
-            seen.append(along)
-            yield along
-
-
-def _length(run: NamedArrays, along: Along) -> int:
-    """The size of a set of dimensions; 0 where their sizes differ."""
-    found = {run[name].shape[place] for name, place in along.items() if place < run[name].ndim}
-    return found.pop() if len(found) == 1 else 0
-
-
-def _each(run: NamedArrays, along: Along) -> Iterator[NamedArrays]:
-    """Every sequence of a run by itself, with the inputs that all share."""
-    for index in range(_length(run, along)):
-        yield part(run, along, [index])
-
-
-def _independent(
-    graph: GraphSession, run: NamedArrays, along: Along, outputs: Sequence[str]
-) -> bool:
-    """Whether two parts, run one after the other, give the same rows as both together."""
-    count = min(_length(run, along), TRIED_SEQUENCES)
-    cut = max(1, count // 3)
-    try:
-        whole, *parts = (
-            graph.run(part(run, along, index))
-            for index in (range(count), range(cut), range(cut, count))
-        )
-    except InputsRefused:
-        return False
-    return all(_rows_equal(whole, parts, name, (count, cut, count - cut)) for name in outputs)
-
-
-def _rows_equal(
-    whole: Outputs, parts: Sequence[Outputs], name: str, sizes: tuple[int, int, int]
-) -> bool:
-    shapes = [each[name].shape for each in (whole, *parts)]
-    for place in range(whole[name].ndim):
-        others = {shape[:place] + shape[place + 1 :] for shape in shapes if len(shape) > place}
-        if (
-            len(others) == 1
-            and tuple(shape[place] for shape in shapes if len(shape) > place) == sizes
-        ):
-            joined = np.concatenate([each[name] for each in parts], axis=place)
-            if difference([{name: joined}], [{name: whole[name]}]) <= TOLERANCE:
-                return True
-    return False
 
 
 def _has_steps(shapes: Sequence[tuple[int, ...]], sizes: tuple[int, int, int]) -> bool:

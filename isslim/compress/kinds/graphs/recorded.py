@@ -7,16 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from isslim.compress.errors import RunsUnusable
-from isslim.compress.kinds.graphs.dividing import (
-    Divided,
-    OutputRoles,
-    digest,
-    divide,
-    sequences_of,
-    without_known,
-)
+from isslim.compress.kinds.graphs.dividing import Divided, OutputRoles, divide
 from isslim.compress.kinds.graphs.output_checks import redrawn_outputs, strange_values
 from isslim.compress.kinds.graphs.random_inputs import random_runs
+from isslim.compress.kinds.graphs.sequences import digest, sequences_of, without_known
 from isslim.compress.kinds.graphs.values import MAX_LEFT_OUT, whole_runs
 from isslim.compress.onnx.model.split_model import nodes
 from isslim.compress.onnx.trace.facts import AxisFacts

@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from isslim.compress.errors import NothingToEvaluate, OutputsUnusable, RunsUnusable
-from isslim.compress.kinds.graphs.dividing import digest, part, sequences_of
+from isslim.compress.kinds.graphs.sequences import digest, part, sequences_of
 from isslim.compress.kinds.graphs.task import GraphTask
 from isslim.compress.kinds.graphs.values import faults_of
 from isslim.compress.onnx.normalise.preparing import PreparedGraph
