@@ -33,7 +33,7 @@ from numpy.typing import NDArray
 from isslim.types.manifest import Estimate
 
 Floats = NDArray[np.float64]
-Unit = Literal["tokens", "questions", "decisions", "rows"]
+Unit = Literal["tokens", "questions", "decisions", "rows", "sequences"]
 
 RESAMPLES = 2000
 MIN_BLOCKS = 8
@@ -224,14 +224,22 @@ def blocks(runs: Sequence[NDArray[Any]]) -> Blocks:
     """
     if not runs or any(run.ndim != 2 for run in runs):
         raise ValueError("expected at least one run, each of shape (rows, sums)")
-    filled = [run for run in runs if len(run)]
-    if len(filled) >= ENOUGH_BLOCKS or not filled:
-        whole = np.array([run.sum(axis=0, dtype=np.float64) for run in runs])
-        return Blocks(whole, np.arange(len(whole)))
-    rows = sum(map(len, filled))
-    length = block_length(rows)
-    cut = [_cut(run, max(1, round(len(run) / length))) for run in filled]
+    numbers = blocks_of([len(run) for run in runs])
+    cut = [_cut(run, number) for run, number in zip(runs, numbers, strict=True) if number]
     return Blocks(np.concatenate(cut), np.repeat(np.arange(len(cut)), [len(each) for each in cut]))
+
+
+def blocks_of(lengths: Sequence[int]) -> list[int]:
+    """How many blocks each of some recorded runs is cut into; see `blocks`.
+
+    Args:
+        lengths: rows of every run.
+    """
+    filled = [length for length in lengths if length]
+    if len(filled) >= ENOUGH_BLOCKS or not filled:
+        return [1] * len(lengths)
+    length = block_length(sum(filled))
+    return [max(1, round(each / length)) if each else 0 for each in lengths]
 
 
 def block_length(count: int) -> int:
@@ -282,10 +290,8 @@ def fall_of_mean(
 
     Questions of one group, such as those about one paragraph, are drawn together.
 
-    Where hardly an answer differs, the differences that were seen say little of those that were
-    not. The interval is then wide enough for as many more changed answers as Wilson's interval
-    allows, each worth `most`, in either direction: with none of 1,000 answers changed, a fall of
-    0.38 points of 100.
+    Where hardly an answer differs, the interval is widened (`widened`): with none of 1,000 answers
+    changed, by 0.38 points of 100.
 
     Args:
         original: (N,) scores of the original's answers.
@@ -312,15 +318,42 @@ def fall_of_mean(
     found = bootstrap(
         sums, lambda drawn: drawn[:, 0] / drawn[:, 1], count=len(difference), unit="questions"
     )
+    if found is None:
+        return None
     changed = int(np.count_nonzero(difference))
-    if found is None or changed >= FEW_CHANGED:
-        return found
-    mean, unseen = (
-        float(difference.mean()),
-        most * (wilson(changed, len(difference))[1] - changed / len(difference)),
+    return widened(
+        found, float(difference.mean()), changed, len(difference), lambda share: most * share
     )
-    return found.model_copy(
-        update={"low": min(found.low, mean - unseen), "high": max(found.high, mean + unseen)}
+
+
+def widened(
+    estimate: Estimate,
+    loss: float,
+    changed: int,
+    count: int,
+    worth: Callable[[float], float],
+) -> Estimate:
+    """An interval that also allows for changed answers that a sample is too small to show.
+
+    Where hardly an answer differs, the differences that were seen say little of those that were
+    not. The interval is then wide enough for as many more changed answers as Wilson's interval
+    allows, in either direction.
+
+    Args:
+        estimate: of a bootstrap.
+        loss: as measured.
+        changed: how many answers differ; from `FEW_CHANGED` on the interval stays as it is.
+        count: of all answers.
+        worth: the loss of a share of all answers, 0 to 1, that changes for the worse.
+    """
+    if changed >= FEW_CHANGED or not count:
+        return estimate
+    unseen = worth(wilson(changed, count)[1] - changed / count)
+    return estimate.model_copy(
+        update={
+            "low": min(estimate.low, loss - unseen),
+            "high": max(estimate.high, loss + unseen),
+        }
     )
 
 
@@ -340,6 +373,17 @@ def student(freedom: float) -> float:
 
 def _cut(run: NDArray[Any], number: int) -> Floats:
     """Sums (number, K) of as many nearly equal blocks of rows."""
-    starts = np.linspace(0, len(run), number, endpoint=False).astype(np.int64)
-    summed: Floats = np.add.reduceat(run.astype(np.float64), starts, axis=0)
+    if number == 1:
+        return np.asarray(run.sum(axis=0, keepdims=True, dtype=np.float64))
+    summed: Floats = np.add.reduceat(run.astype(np.float64), block_starts(len(run), number), axis=0)
     return summed
+
+
+def block_starts(length: int, number: int) -> NDArray[np.int64]:
+    """The first row of each of `number` nearly equal blocks of a run.
+
+    Args:
+        length: rows of the run.
+        number: of blocks.
+    """
+    return np.linspace(0, length, number, endpoint=False).astype(np.int64)
