@@ -287,7 +287,9 @@ def measured(case: Case, sounds: Sounds, change: float) -> Row:
             runs = [given for stream in streams for given, _ in _streamed(case, whole, stream)]
             write_runs(home / file, runs)
         settings, progress = StoreSettings(home=home), Progress()
-        recipe = Recipe(budget=Budget(output_change=change), outputs=list(case.evaluated_outputs))
+        recipe = Recipe(
+            budget=Budget(output_change=change), outputs=list(case.evaluated_outputs), stream=False
+        )
         uploads = Uploads(
             model=path, calibration=home / "calibration.npz", held_out=home / "held-out.npz"
         )

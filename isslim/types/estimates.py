@@ -21,7 +21,7 @@ class Estimate(StrictModel):
     low: float = Field(description="lower end of the loss's 95 % interval", examples=[0.031])
     high: float = Field(description="upper end of it", examples=[0.057])
     count: int = Field(description="size of the sample", ge=0, examples=[10000])
-    unit: Literal["tokens", "questions", "decisions", "rows"] = Field(
+    unit: Literal["tokens", "questions", "decisions", "rows", "sequences"] = Field(
         description="what was counted", examples=["tokens"]
     )
     method: Literal["wilson", "block bootstrap"] = Field(

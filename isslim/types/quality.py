@@ -9,6 +9,11 @@ output_change        |output - original's|, relative to its spread     output_ch
 argmax               share of decisions that differ                    output_change    0.02
 mean_squared_error   mean squared difference                           output_change    0.02
 cosine               1 - cosine similarity                             output_change    0.02
+accuracy             original's accuracy - accuracy, a share           output_change    0.02
+f1_binary, f1_macro  original's F1 - F1, a share                       output_change    0.02
+auc                  original's AUC - AUC, a share                     output_change    0.02
+target_squared_error error / original's error - 1                      output_change    0.02
+ctc_error_rate       error rate - original's, a share                  output_change    0.02
 command:<name>       how much worse what it prints is, relative        output_change    0.02
 """
 

@@ -121,9 +121,11 @@ class Recipe(StrictModel):
     )
     metric: GraphMetric = Field(
         default="output_change",
-        description="for a graph: the metric of its outputs: `output_change`, `argmax`, "
-        "`mean_squared_error` or `cosine`; or `command:<name>`, an evaluation "
-        "that the worker's operator configured",
+        description="for a graph: the metric of its outputs. Of their change: `output_change`, "
+        "`argmax`, `mean_squared_error` or `cosine`; of targets that are recorded beside the "
+        "inputs (`target:<output>`): `accuracy`, `f1_binary`, `f1_macro`, `auc`, "
+        "`target_squared_error` or `ctc_error_rate`; or `command:<name>`, an evaluation that the "
+        "worker's operator configured",
         examples=["output_change"],
     )
     outputs: list[str] = Field(
@@ -145,9 +147,33 @@ class Recipe(StrictModel):
         ge=-8,
         le=7,
         description="for a graph: the dimension of its outputs that holds their classes "
-        "(`argmax`) or their features (`cosine`); negative values count from the "
-        "last; null: inferred from the graph",
+        "(`argmax`, and metrics of targets) or their features (`cosine`); negative values count "
+        "from the last; null: inferred from the graph",
         examples=[1],
+    )
+    threshold: float | None = Field(
+        default=None,
+        exclude_if=lambda value: value is None,  # a request without it has the id it always had
+        description="for a graph with targets of two classes and one number for each decision: "
+        "the number above which it is class 1; null: 0.5, which suits probabilities alone",
+        examples=[0.5],
+    )
+    blank: int | None = Field(
+        default=None,
+        ge=0,
+        exclude_if=lambda value: value is None,
+        description="for a graph with the metric `ctc_error_rate`: index of the blank among the "
+        "classes; null: 0",
+        examples=[0],
+    )
+    stream: bool | None = Field(
+        default=None,
+        exclude_if=lambda value: value is None,
+        description="for a graph that returns states: whether held-out runs are windows in order, "
+        "each variant continuing from the states that it returned itself; false: every run "
+        "starts from its recorded states; null: yes where recorded states are those that the run "
+        "before returns",
+        examples=[True],
     )
     prune_embedding: bool = Field(
         default=True,

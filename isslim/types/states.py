@@ -29,5 +29,5 @@ class StatesRecord(StrictModel):
     )
     stream: StreamRecord | None = Field(
         description="the graph over a stream of runs; null: its caller carries no state "
-        "between calls"
+        "between calls, or quality itself is that over streams or on targets"
     )

@@ -30,6 +30,18 @@ from isslim.types.recipe import Budget
         ("argmax", 0.013, "at a share of differing decisions of 1.30%", "+1.30%"),
         ("cosine", 2e-5, "at a cosine distance of 2.00e-05", "2.00e-05"),
         ("mean_squared_error", 0.25, "at a mean squared error of 0.25", "0.25"),
+        ("accuracy", 0.013, "at a fall of accuracy of 1.30", "-1.30"),
+        ("accuracy", -0.013, "with accuracy 1.30 higher", "+1.30"),
+        ("f1_macro", 0.0, "at a fall of macro F1 of 0.00", "+0.00"),
+        ("auc", 0.0004, "at a fall of AUC of 0.04", "-0.04"),
+        ("ctc_error_rate", 0.02, "at a rise of CTC error rate of 2.00", "+2.00"),
+        ("ctc_error_rate", -0.02, "with CTC error rate 2.00 lower", "-2.00"),
+        (
+            "target_squared_error",
+            0.05,
+            "at a rise of the squared error on targets of 5.00%",
+            "+5.00%",
+        ),
     ],
 )
 def test_a_loss_is_told_by_its_direction(

@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from types import MappingProxyType
 
+from isslim.types.graph_metrics import DECIDING, ON_TARGETS
 from isslim.types.recipe import Recipe
 
 ONLY_WITH: Mapping[str, tuple[str, tuple[str, ...]]] = MappingProxyType(
     {
-        "decision_axis": ("metric", ("argmax", "cosine")),
+        "blank": ("metric", ("ctc_error_rate",)),
+        "decision_axis": ("metric", ("argmax", "cosine", *ON_TARGETS)),
         "learner": ("mode", ("learn",)),
         "learn_epochs": ("mode", ("learn",)),
         "minutes": ("mode", ("calibrate",)),
         "strength": ("learner", ("group_lasso",)),
+        "threshold": ("metric", DECIDING),
     }
 )
 """By option: the other one, and the values of it with which the first has an effect."""

@@ -15,7 +15,7 @@ from torch.nn.utils.rnn import PackedSequence
 
 from isslim.compress.errors import ArgumentsRefused
 from isslim.runtime.errors import GraphRefused, InputsRefused
-from isslim.runtime.graphs.recorded_inputs import GraphSession, NamedArrays, read_runs
+from isslim.runtime.graphs.recorded_inputs import TARGET, GraphSession, NamedArrays, read_runs
 
 _LIST = "a list of calls is expected, each the only argument, a tuple, or a mapping by name"
 
@@ -33,6 +33,23 @@ def calls_of(value: Any, name: str) -> list[Any]:
     if isinstance(value, str | PathLike):
         return [_tensors(run) for run in _recorded(Path(value), name)]
     return [_tensors(call) for call in _listed(value, name)]
+
+
+def without_targets(calls: Sequence[Any]) -> tuple[list[Any], list[NamedArrays]]:
+    """Calls without the targets among their arguments, and these as arrays.
+
+    Args:
+        calls: the result of `calls_of`; a target is `target:<output>` in a mapping.
+    """
+    found, targets = [], []
+    for call in calls:
+        given = call if isinstance(call, Mapping) else {}
+        names = [name for name in given if str(name).startswith(TARGET)]
+        targets.append({name: _array(given[name]) for name in names})
+        found.append(
+            {name: each for name, each in given.items() if name not in names} if names else call
+        )
+    return found, targets
 
 
 def graph_runs(path: Path, value: Any, name: str) -> list[NamedArrays]:

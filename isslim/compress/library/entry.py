@@ -56,7 +56,8 @@ def compress(  # noqa: PLR0913 - one function for every kind of model: all of it
             is compressed as a language model where there is a `vocabulary` or its data is a text.
         data: what activations are collected on. For a module a list of calls - each the only
             argument, a tuple of arguments, or a mapping of them by name, of tensors or arrays; for
-            a graph the same, or a `Path` of an npz; for a language model a text (`str`), a `Path`
+            a graph the same, or a `Path` of an npz; a mapping may also hold targets of an output
+            (`target:<output>`), for metrics on them; for a language model a text (`str`), a `Path`
             of one, or its ids as integers; for question answering a mapping in SQuAD's form or a
             `Path`. None: a graph gets random inputs, a language model generates a text; a module
             needs calls.
@@ -78,9 +79,10 @@ def compress(  # noqa: PLR0913 - one function for every kind of model: all of it
             them; one call at a time. None: a temporary folder.
         **options: fields of `isslim.Recipe` by name; `help(isslim.Recipe)` and docs/library.md
             describe all. Of every kind: `name`, `form` ("same", "free"), `shapes`, `seed`,
-            `license`, `base_model`. Of graphs and modules: `outputs`, `decision_axis`. Of language
-            models and readers: `mode`, `learner`, `start`, `learn_epochs`, `minutes`, `ranks` and
-            others; of language models `optimize`, `narrow_softmax` and others.
+            `license`, `base_model`. Of graphs and modules: `outputs`, `decision_axis`, `threshold`,
+            `blank`, `stream`. Of language models and readers: `mode`, `learner`, `start`,
+            `learn_epochs`, `minutes`, `ranks` and others; of language models `optimize`,
+            `narrow_softmax` and others.
             What has no effect on the kind of model is refused. Whether an uncertain loss counts is
             a field of the budget: `{"loss": 0.02, "confident": True}`.
 

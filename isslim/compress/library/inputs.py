@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from isslim.compress.errors import ArgumentsRefused
 from isslim.compress.kinds.registry import UploadedFiles
-from isslim.compress.library.calls import calls_of, check_calls, graph_runs
+from isslim.compress.library.calls import calls_of, check_calls, graph_runs, without_targets
 from isslim.compress.library.folders import files_in, with_external_data
 from isslim.compress.library.own_module import OwnModule
 from isslim.compress.library.texts import text_file, vocabulary_file
@@ -123,13 +123,16 @@ def _module(module: nn.Module, given: Given, folder: Path) -> Prepared:
             f"{name} is exported by running it: give `data`, a list of calls of its forward (each "
             "the only argument, a tuple of arguments, or a mapping of them by name)"
         )
-    calls = calls_of(given.data, "data")
-    more = [] if given.held_out is None else calls_of(given.held_out, "held_out")
+    calls, of_calls = without_targets(calls_of(given.data, "data"))
+    more, of_more = without_targets(
+        [] if given.held_out is None else calls_of(given.held_out, "held_out")
+    )
     check_calls(module, calls, "data")
     check_calls(module, more, "held_out")
     exported = export_module(module, [*calls, *more], folder / "module.onnx")
-    runs = {"calibration": exported.recorded[: len(calls)], "held_out": exported.recorded}
-    runs["held_out"] = runs["held_out"][len(calls) :]
+    targets = [*of_calls, *of_more]
+    labelled = [run | own for run, own in zip(exported.recorded, targets, strict=True)]
+    runs = {"calibration": labelled[: len(calls)], "held_out": labelled[len(calls) :]}
     files = {"model": exported.path}
     for field, recorded in runs.items():
         if recorded:

@@ -1,13 +1,14 @@
 """Inputs of a graph: recorded runs in an npz file, and one run by the names of its inputs.
 
 An npz holds one run as `<input>`, or several as `0/<input>`, `1/<input>` and so on; it is read
-without pickles, and never into more memory than is allowed. A bundle's `samples.npz` holds the runs
+without pickles, and never into more memory than is allowed. Recorded runs may hold targets of
+outputs as well, `target:<output>` (`0/target:<output>`). A bundle's `samples.npz` holds the runs
 on which its latency was measured, the primary one first.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,8 @@ from isslim.runtime.opening import OrtSession
 from isslim.types.arrays import MAX_BYTES, BadArrays, dump_npz, read_npz
 
 SAMPLES = "samples.npz"
+TARGET = "target:"
+"""Before the name of an output: the array is not an input, but what that output should be."""
 NamedArrays = dict[str, NDArray[Any]]
 
 KINDS: dict[str, Any] = {
@@ -194,6 +197,20 @@ def read_numbered_runs(content: bytes, largest: int = MAX_BYTES) -> dict[int, Na
     for name, (number, own) in numbered.items():
         runs.setdefault(int(number), {})[own] = arrays[name]
     return {number: runs[number] for number in sorted(runs)}
+
+
+def split_targets(run: NamedArrays, inputs: Collection[str]) -> tuple[NamedArrays, NamedArrays]:
+    """The inputs of a run, and its targets by the names of outputs.
+
+    Args:
+        run: as it was recorded.
+        inputs: names of the graph's inputs; what has such a name is one.
+    """
+    names = {name for name in run if name.startswith(TARGET) and name not in inputs}
+    return (
+        {name: array for name, array in run.items() if name not in names},
+        {name.removeprefix(TARGET): run[name] for name in run if name in names},
+    )
 
 
 def write_runs(path: Path, runs: Sequence[Mapping[str, NDArray[Any]]]) -> None:

@@ -7,9 +7,31 @@ from isslim.types.kinds.metric_format import PERCENT, MetricFormat
 from isslim.types.kinds.programs import graph_programs
 from isslim.types.recipe import Budget
 
+POINTS = 100.0
+
 
 def _budget_phrase(limit: float, scale: MetricFormat) -> str:
-    return f"a {scale.loss_name} of at most {scale.loss(limit).removeprefix('+')}"
+    points = " points" if scale.scale == POINTS else ""
+    return f"a {scale.loss_name} of at most {scale.loss(limit).removeprefix('+')}{points}"
+
+
+def _share(name: str, meaning: str, worse: str = "lower") -> MetricFormat:
+    """A share of 1 that is shown in points of 100, as the F1 of answers is."""
+    change = "fall" if worse == "lower" else "rise"
+    label = f"{name[0].upper()}{name[1:]}"
+    return MetricFormat(
+        name,
+        f"{change} of {name}",
+        lambda value: f"{POINTS * value:.2f}",
+        "+z.{}f",
+        f"{change} of {name} (points)",
+        factor=POINTS,
+        worse=worse,
+        loss_clause=f"{label} {change}s by {{}} points",
+        gain_clause=f"{label} {'rises' if worse == 'lower' else 'falls'} by {{}} points",
+        meaning=meaning,
+        scale=POINTS,
+    )
 
 
 def _usage(served: Served) -> Usage:
@@ -81,6 +103,44 @@ GRAPHS = KindDescription(
                 "features"
             ),
         ),
+        "accuracy": _share(
+            "accuracy",
+            "the share of decisions, in points of 100, that are the recorded target: the largest "
+            "entry along the dimension of the classes, and of single numbers the side of the "
+            "threshold",
+        ),
+        "f1_binary": _share(
+            "F1 of class 1",
+            "the harmonic mean of precision and recall of class 1, in points of 100, on the "
+            "recorded targets",
+        ),
+        "f1_macro": _share(
+            "macro F1",
+            "the mean of the F1 of all classes that the recorded targets hold, in points of 100",
+        ),
+        "auc": _share(
+            "AUC",
+            "the area under the receiver operating characteristic, in points of 100, on the "
+            "recorded targets: how often a case of class 1 scores above one of class 0",
+        ),
+        "target_squared_error": MetricFormat(
+            "squared error on targets",
+            "rise of the squared error on targets",
+            "{:.4g}".format,
+            PERCENT,
+            "rise of the squared error on targets (%)",
+            factor=100,
+            worse="higher",
+            loss_clause="The squared error on targets rises by {}",
+            gain_clause="The squared error on targets falls by {}",
+            meaning="the mean squared difference to the recorded targets; its change is relative",
+        ),
+        "ctc_error_rate": _share(
+            "CTC error rate",
+            "insertions, deletions and substitutions for 100 symbols of the recorded targets, "
+            "with the likeliest class of every step, repeats as one and without blanks",
+            "higher",
+        ),
     },
     default_budget=Budget(output_change=0.02),
     budget_phrase=_budget_phrase,
@@ -97,7 +157,7 @@ GRAPHS = KindDescription(
     interval_note=(
         "The interval of a change covers what to expect on other inputs of the same kind: "
         "Wilson's for a share of decisions, otherwise a bootstrap over runs, or over stretches of "
-        "runs where there are few."
+        "runs where there are few, original and variant always on the same ones."
     ),
     usage=_usage,
     programs=graph_programs,

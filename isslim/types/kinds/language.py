@@ -75,6 +75,15 @@ LANGUAGE = KindDescription(
     ),
     training_value="perplexity",
     unused_options=frozenset(
-        ("calibration_questions", "decision_axis", "held_out_questions", "metric", "outputs")
+        (
+            "blank",
+            "calibration_questions",
+            "decision_axis",
+            "held_out_questions",
+            "metric",
+            "outputs",
+            "stream",
+            "threshold",
+        )
     ),
 )

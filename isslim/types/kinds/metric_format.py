@@ -25,6 +25,7 @@ class MetricFormat:
         digits: the usual number of digits.
         axis: the loss as the label of a plot's axis.
         factor: converts a loss to the plot's unit.
+        scale: multiplies a loss before it is formatted: 100 for a share in points of 100.
         worse: what the metric becomes as it is lost, `higher`, `lower` or `worse`; empty where it
             cannot be better than the original's.
         loss_clause: of a verdict, what a loss is, with `{}` for its size; empty: `<name> worsens by
@@ -44,6 +45,7 @@ class MetricFormat:
     loss_clause: str = ""
     gain_clause: str = ""
     meaning: str = ""
+    scale: float = 1.0
 
     def loss(self, loss: float, further: int = 0) -> str:
         """A loss as text, with its sign where it can have both.
@@ -52,7 +54,7 @@ class MetricFormat:
             loss: against the original.
             further: digits beyond the usual number.
         """
-        return format(loss, self.form.format(self.digits + further))
+        return format(self.scale * loss, self.form.format(self.digits + further))
 
     @property
     def change_name(self) -> str:

@@ -73,6 +73,7 @@ QUESTIONS = KindDescription(
     float32_parts=("convolution", "attention", "heads"),
     unused_options=frozenset(
         (
+            "blank",
             "calibration_tokens",
             "decision_axis",
             "held_out_tokens",
@@ -84,7 +85,9 @@ QUESTIONS = KindDescription(
             "published_tokens",
             "rotate_embedding",
             "start_token",
+            "stream",
             "strength",
+            "threshold",
             "unit",
         )
     ),

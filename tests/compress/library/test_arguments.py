@@ -101,8 +101,8 @@ def test_module_is_refused_in_its_own_words(module: nn.Module, words: list[str])
         ((Nested().eval(), CALLS), {"recipe": 5}, "`recipe` is a int: an `isslim.Recipe`"),
         (
             (Nested().eval(), CALLS),
-            {"metric": "accuracy"},
-            "'accuracy': for a graph: the metric",
+            {"metric": "beauty"},
+            "'beauty': for a graph: the metric",
         ),
         ((Nested().eval(), CALLS), {"budget": "5%"}, "`budget` is '5%': a number (the largest"),
         ((Nested().eval(), CALLS), {"budget": {"size": 0.5}}, '`{"limit": "size", "value": 0.5}`'),

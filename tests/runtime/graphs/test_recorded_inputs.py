@@ -11,7 +11,13 @@ import pytest
 from onnx import TensorProto, helper
 
 from isslim.runtime.errors import InputsRefused
-from isslim.runtime.graphs.recorded_inputs import KINDS, GraphSession, read_runs, write_runs
+from isslim.runtime.graphs.recorded_inputs import (
+    KINDS,
+    GraphSession,
+    read_runs,
+    split_targets,
+    write_runs,
+)
 from isslim.types.arrays import BadArrays, dump_npz, read_npz
 
 _TYPES = {
@@ -184,3 +190,11 @@ def test_names_of_all_kinds_are_kept() -> None:
 def test_objects_that_are_no_texts_are_not_written() -> None:
     with pytest.raises(ValueError, match="allow_pickle"):
         dump_npz({"x": np.array([{"a": 1}], dtype=object)})
+
+
+def test_targets_are_no_inputs_unless_the_graph_has_an_input_of_that_name() -> None:
+    x, y = np.zeros(2), np.ones(3)
+    run = {"x": x, "target:y": y, "target:z": x}
+    inputs, targets = split_targets(run, ["x", "target:z"])
+    assert inputs == {"x": x, "target:z": x}
+    assert targets == {"y": y}

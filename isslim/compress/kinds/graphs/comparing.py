@@ -7,6 +7,7 @@ output, its classes or features: see `classes`. Integers and booleans are decisi
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -47,6 +48,7 @@ def compared(
     wanted: Sequence[Outputs],
     names: Sequence[str],
     axes: Axes = _LAST,
+    together: Sequence[int] | None = None,
 ) -> Compared:
     """Evaluates a metric over runs.
 
@@ -56,6 +58,7 @@ def compared(
         wanted: the original's, of the same shapes.
         names: the outputs that count.
         axes: class axes; see `Axes`.
+        together: see `joined`.
 
     Returns:
         The worst output: of `argmax` and `cosine` the smallest value (1 is equal), of the others
@@ -71,7 +74,28 @@ def compared(
         ]
         values[name] = _MEASURES[metric](pairs[name])
     worst = (min if metric in ("argmax", "cosine") else max)(values, key=lambda name: values[name])
-    return Compared(float(values[worst]), worst, _ESTIMATES[metric](pairs[worst]))
+    sample = pairs[worst]
+    # Decisions are not cut into blocks: the design effect is that of windows.
+    blocked = metric != "argmax" and len({other.shape[1] for _, other in sample}) == 1
+    if together is not None and blocked:
+        sides = [joined([pair[side] for pair in sample], together) for side in (0, 1)]
+        sample = list(zip(*sides, strict=True))
+    return Compared(float(values[worst]), worst, _ESTIMATES[metric](sample))
+
+
+def joined(rows: Sequence[NDArray[Any]], together: Sequence[int] | None) -> list[NDArray[Any]]:
+    """Rows of runs that are windows of one stream, as one run.
+
+    Windows resemble their neighbours: an interval needs to know which ones these are.
+
+    Args:
+        rows: of every run, (N, ...).
+        together: how many runs in a row are one stream; None: every run is by itself.
+    """
+    if together is None:
+        return list(rows)
+    ends = np.cumsum([0, *together])
+    return [np.concatenate(rows[a:b]) for a, b in itertools.pairwise(ends) if b > a]
 
 
 def loss_of(metric: GraphMetric, value: float) -> float:

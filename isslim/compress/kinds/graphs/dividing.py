@@ -11,14 +11,21 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
+from isslim.compress.kinds.graphs.comparing import Outputs
 from isslim.compress.kinds.graphs.sequences import (
+    MARK,
     Along,
     digest,
     each_sequence,
     free_dimensions,
+    inputs_of,
     length_of,
+    moving_dimension,
     part,
 )
+from isslim.compress.kinds.graphs.targets.labelling import Labelling
 from isslim.compress.onnx.trace.facts import AxisFacts
 from isslim.runtime.errors import InputsRefused
 from isslim.runtime.graphs.recorded_inputs import GraphSession, NamedArrays
@@ -56,10 +63,12 @@ class OutputRoles:
     Attributes:
         evaluated: names of the outputs that are evaluated.
         states: of those, the ones that hold a state after the last step, which have no steps.
+        labelling: of the targets among the arrays of a run; None: there are none.
     """
 
     evaluated: Sequence[str]
     states: Collection[str]
+    labelling: Labelling | None = None
 
 
 def divide(
@@ -167,7 +176,7 @@ def _by_steps(
             continue
         parts = [part(run, steps, range(length // 2)), part(run, steps, range(length // 2, length))]
         try:
-            whole, *found = (graph.run(each) for each in (run, *parts))
+            whole, *found = (graph.run(inputs_of(each)) for each in (run, *parts))
         except InputsRefused:
             continue
         sizes = (length, length // 2, length - length // 2)
@@ -176,12 +185,37 @@ def _by_steps(
             _has_steps([whole[name].shape, *(each[name].shape for each in found)], sizes)
             for name in seen
         ):
+            halves = _target_halves(run, whole, found, outputs.labelling, length)
+            if halves is None:
+                continue
+            parts = [each | half for each, half in zip(parts, halves, strict=True)]
             description = (
                 "the second half of the steps of the one uploaded run, used for nothing else "
                 f"({sizes[2]} of {length} steps)"
             )
             return Divided(parts[:1], parts[1:], description)
     return None
+
+
+def _target_halves(
+    run: NamedArrays,
+    whole: Outputs,
+    found: Sequence[Outputs],
+    labelling: Labelling | None,
+    length: int,
+) -> list[NamedArrays] | None:
+    """The targets of both halves of a run's steps; None where they cannot be divided."""
+    name = "" if labelling is None else f"{MARK}{labelling.output}"
+    if labelling is None or name not in run:
+        return [{}, {}]
+    moving = moving_dimension([each[labelling.output].shape for each in (whole, *found)])
+    place = None if moving is None else labelling.place(run[name], whole[labelling.output], moving)
+    if place is None or run[name].shape[place] != length:
+        return None
+    return [
+        {name: np.take(run[name], range(*ends), axis=place)}
+        for ends in ((length // 2,), (length // 2, length))
+    ]
 
 
 def _named_steps(graph: GraphSession, trace: AxisFacts) -> dict[str, int]:
@@ -212,14 +246,10 @@ def _has_steps(shapes: Sequence[tuple[int, ...]], sizes: tuple[int, int, int]) -
         shapes: of the output for the whole run, its first and its second part.
         sizes: steps of the whole run, its first and its second part.
     """
-    if len({len(shape) for shape in shapes}) != 1:
+    place = moving_dimension(shapes)
+    if place is None:
         return False
-    moving = [
-        place for place in range(len(shapes[0])) if len({shape[place] for shape in shapes}) > 1
-    ]
-    if len(moving) != 1:
-        return False
-    whole, first, second = (shape[moving[0]] for shape in shapes)
+    whole, first, second = (shape[place] for shape in shapes)
     return (
         min(first, second) > 0
         and abs(whole - first - second) <= max(2, whole // 8)

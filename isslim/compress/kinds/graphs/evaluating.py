@@ -5,23 +5,37 @@ from __future__ import annotations
 from isslim.compress.errors import ModeUnavailable
 from isslim.compress.kinds.graphs.choosing import Choice
 from isslim.compress.kinds.graphs.classes import class_axes
-from isslim.compress.kinds.graphs.quality_metrics import CommandMetric, OutputMetric, QualityMetric
+from isslim.compress.kinds.graphs.quality_metrics import (
+    CommandMetric,
+    MeasuredMetric,
+    OutputMetric,
+    QualityMetric,
+)
 from isslim.compress.kinds.graphs.recorded import Recorded
-from isslim.compress.kinds.graphs.running import outputs_of
+from isslim.compress.kinds.graphs.streams import Played, played, streams_of
+from isslim.compress.kinds.graphs.targets.metric import TargetMetric
 from isslim.compress.onnx.network import GraphNetwork
 from isslim.compress.processes.command_metrics import Evaluator
-from isslim.runtime.graphs.recorded_inputs import GraphSession, NamedArrays
+from isslim.runtime.graphs.recorded_inputs import GraphSession
 from isslim.settings.worker import Evaluations
-from isslim.types.recipe import COMMAND, Recipe
+from isslim.types.graph_metrics import COMMAND, ON_TARGETS
+from isslim.types.recipe import Recipe
 
 
 def refuse_selected(recipe: Recipe) -> None:
-    """Refuses a selection of outputs where the graph is evaluated as a whole.
+    """Refuses to select outputs or streams where the graph is evaluated as a whole.
 
     Raises:
         ModeUnavailable: when the metric is an evaluation command.
     """
-    if recipe.metric.startswith(COMMAND) and recipe.outputs:
+    if not recipe.metric.startswith(COMMAND):
+        return
+    if recipe.stream is not None:
+        raise ModeUnavailable(
+            "`stream` says how held-out runs are evaluated; an evaluation command evaluates the "
+            "graph as a whole: leave one of them out"
+        )
+    if recipe.outputs:
         raise ModeUnavailable(
             f"`outputs` ({', '.join(recipe.outputs)}) selects what a metric of outputs "
             "compares; an evaluation command evaluates the graph as a whole: leave one of them "
@@ -53,7 +67,13 @@ def quality_metric_of(
     """
     if recipe.metric.startswith(COMMAND):
         return CommandMetric(Evaluator(recipe.metric, evaluations), graph.path)
-    found = _of_outputs(network, graph, runs.held_out, choice, recipe)
+    carried = network.carried_states()
+    held_out: Played = streams_of(graph, carried, runs.held_out, recipe.stream) or runs.held_out
+    found: MeasuredMetric
+    if runs.labelling is None:
+        found = _of_outputs(network, graph, held_out, choice, recipe)
+    else:
+        found = TargetMetric(runs.labelling, held_out, runs.targets, graph, bool(carried))
     found.refuse_blind(network, choice.unseen, recipe.budget)
     found.refuse_unsure(recipe.budget)
     return found
@@ -62,25 +82,30 @@ def quality_metric_of(
 def calibration_metric_of(
     network: GraphNetwork, graph: GraphSession, runs: Recorded, choice: Choice, recipe: Recipe
 ) -> OutputMetric:
-    """The same on the calibration runs, for choosing what to remove.
+    """The change of the outputs on the calibration runs, for choosing what to remove.
+
+    In the recipe's metric, if it is one of their change. A metric on targets would hardly change
+    with a single unit, and calibration runs may have none.
 
     Args:
         network: the original.
         graph: a session of its file.
         runs: recorded runs.
         choice: the outputs that count.
-        recipe: its metric is one of outputs.
+        recipe: its metric is no command.
     """
-    return _of_outputs(network, graph, runs.calibration, choice, recipe)
+    metric = "output_change" if recipe.metric in ON_TARGETS else recipe.metric
+    asked = recipe.model_copy(update={"metric": metric})
+    return _of_outputs(network, graph, runs.calibration, choice, asked)
 
 
 def _of_outputs(
     network: GraphNetwork,
     graph: GraphSession,
-    runs: list[NamedArrays],
+    runs: Played,
     choice: Choice,
     recipe: Recipe,
 ) -> OutputMetric:
     names = choice.evaluated
     axes = class_axes(network, graph, names, recipe.decision_axis)
-    return OutputMetric(recipe.metric, runs, outputs_of(graph, runs, names), names, axes)
+    return OutputMetric(recipe.metric, runs, played(graph, runs, names), names, axes)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Collection, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -12,11 +13,12 @@ import numpy as np
 from isslim.compress.contract import Quality
 from isslim.compress.errors import NothingToEvaluate, OutputsUnusable
 from isslim.compress.kinds.graphs.comparing import Axes, Outputs, compared, loss_of, rows_of
-from isslim.compress.kinds.graphs.running import outputs_of, temporary_file
+from isslim.compress.kinds.graphs.running import temporary_file
+from isslim.compress.kinds.graphs.streams import Played, Streams, played
 from isslim.compress.onnx.network import GraphNetwork
 from isslim.compress.processes.command_metrics import Evaluator
 from isslim.compress.statistics.intervals import MIN_BLOCKS, decisions_for
-from isslim.runtime.graphs.recorded_inputs import GraphSession, NamedArrays
+from isslim.runtime.graphs.recorded_inputs import GraphSession
 from isslim.types.quality import ENOUGH, counted, keeps, metric_format_of
 from isslim.types.recipe import COMMAND, Budget, Recipe
 
@@ -66,6 +68,14 @@ class QualityMetric(Protocol):
     def doubt(self) -> str | None:
         """A clause on why figures have no confidence interval, where more data would give one."""
 
+    @property
+    def way(self) -> str:
+        """What the held-out runs are beyond inputs, to end their description with; or empty."""
+
+    @property
+    def as_streams(self) -> bool:
+        """Whether variants continue from states that they returned themselves."""
+
     def quality(self, graph: Path, which: str = "a compressed graph") -> Quality:
         """Evaluates an ONNX file.
 
@@ -81,60 +91,56 @@ class QualityMetric(Protocol):
         """How much worse than the original's a value is."""
 
 
-class OutputMetric:
-    """The change of a graph's outputs on held-out runs.
+class MeasuredMetric(ABC):
+    """A metric that is measured on held-out runs, here.
 
     Args:
-        metric: one of `comparing.compared`.
-        runs: the held-out runs.
-        wanted: the original's outputs on them.
-        names: the outputs that count.
-        axes: their class axes; see `comparing.Axes`.
+        metric: its name.
+        runs: the held-out runs, or streams of them.
     """
 
     costly, description = False, None
 
-    def __init__(
-        self,
-        metric: str,
-        runs: Sequence[NamedArrays],
-        wanted: Sequence[Outputs],
-        names: Sequence[str],
-        axes: Axes,
-    ) -> None:
-        self._names, self._axes = list(names), axes
-        self._metric, self._runs, self._wanted = metric, runs, wanted
+    def __init__(self, metric: str, runs: Played) -> None:
+        self._metric, self._runs = metric, runs
 
     @property
-    def evaluated_outputs(self) -> dict[str, int | None]:
-        """See `Provenance.evaluated_outputs`; an integer is a decision without a class axis."""
-        if self._metric not in ("argmax", "cosine"):
-            return dict.fromkeys(self._names)
-        whole = [
-            name
-            for name in self._names
-            if self._metric == "argmax" and self._wanted[0][name].dtype.kind in "iub"
-        ]
-        return {name: None if name in whole else self._axes.get(name, -1) for name in self._names}
-
-    @cached_property
-    def _equal(self) -> Quality:
+    @abstractmethod
+    def equal(self) -> Quality:
         """The original against itself: its interval is the smallest that this data can give."""
-        return self.of(self._wanted, self._wanted)
 
     @property
+    @abstractmethod
     def doubt(self) -> str | None:
-        """See `QualityMetric`: the outputs may have too few rows."""
-        if self._equal.estimate is not None:
-            return None
-        rows = max(
-            sum(rows_of(run[name], self._axes.get(name, -1)) for run in self._wanted)
-            for name in self._names
-        )
-        return (
-            f"quality is evaluated on {rows} row{'' if rows == 1 else 's'} of outputs, too few for "
-            f"a confidence interval: at least {MIN_BLOCKS} are needed"
-        )
+        """See `QualityMetric`."""
+
+    @property
+    @abstractmethod
+    def evaluated_outputs(self) -> dict[str, int | None]:
+        """See `Provenance.evaluated_outputs`."""
+
+    @abstractmethod
+    def loss(self, value: float) -> float:
+        """See `QualityMetric`."""
+
+    @abstractmethod
+    def quality(self, graph: Path, which: str = "a compressed graph") -> Quality:
+        """See `QualityMetric`.
+
+        Args:
+            graph: the file.
+            which: what it is, for messages of errors.
+        """
+
+    @property
+    def as_streams(self) -> bool:
+        """See `QualityMetric`."""
+        return isinstance(self._runs, Streams)
+
+    @property
+    def way(self) -> str:
+        """See `QualityMetric`."""
+        return f", {self._runs.description}" if isinstance(self._runs, Streams) else ""
 
     def refuse_unsure(self, budget: Budget) -> None:
         """Refuses a budget of quality that the held-out data is too small to show kept.
@@ -154,18 +160,16 @@ class OutputMetric:
             raise NothingToEvaluate(
                 f"{self.doubt}. Send more runs, as `held_out` or with the others, {remedy}"
             )
-        equal, scale = self._equal, metric_format_of(self._metric)
+        equal, scale = self.equal, metric_format_of(self._metric)
         if equal.estimate is None or keeps(budget, equal.loss, equal.estimate):
             return
         found, allowed = scale.against(equal.estimate.high, limit)
         wanted = decisions_for(limit) if limit > 0 else None
         if budget.confident is None:
             wanted = min(wanted or ENOUGH, ENOUGH)
-        send = (
-            ""
-            if wanted is None
-            else f"send runs with at least {wanted:,} decisions as `held_out`, "
-        )
+        of_decisions = equal.estimate.unit == "decisions"
+        enough = f"at least {wanted:,} decisions" if of_decisions else "more of them"
+        send = "" if wanted is None else f"send runs with {enough} as `held_out`, "
         raise NothingToEvaluate(
             f"{counted(equal.estimate)} are too few: even if none of them differed, the 95 % "
             f"interval would reach {found}, where the budget allows {allowed}, so no model could "
@@ -200,6 +204,60 @@ class OutputMetric:
                 "recurrent layers"
             )
 
+
+class OutputMetric(MeasuredMetric):
+    """The change of a graph's outputs on held-out runs.
+
+    Args:
+        metric: one of `comparing.compared`.
+        runs: the held-out runs, or streams of them.
+        wanted: the original's outputs on them.
+        names: the outputs that count.
+        axes: their class axes; see `comparing.Axes`.
+    """
+
+    def __init__(
+        self,
+        metric: str,
+        runs: Played,
+        wanted: Sequence[Outputs],
+        names: Sequence[str],
+        axes: Axes,
+    ) -> None:
+        super().__init__(metric, runs)
+        self._names, self._axes, self._wanted = list(names), axes, wanted
+
+    @property
+    def evaluated_outputs(self) -> dict[str, int | None]:
+        """See `Provenance.evaluated_outputs`; an integer is a decision without a class axis."""
+        if self._metric not in ("argmax", "cosine"):
+            return dict.fromkeys(self._names)
+        whole = [
+            name
+            for name in self._names
+            if self._metric == "argmax" and self._wanted[0][name].dtype.kind in "iub"
+        ]
+        return {name: None if name in whole else self._axes.get(name, -1) for name in self._names}
+
+    @cached_property
+    def equal(self) -> Quality:
+        """See `MeasuredMetric`."""
+        return self.of(self._wanted, self._wanted)
+
+    @property
+    def doubt(self) -> str | None:
+        """See `QualityMetric`: the outputs may have too few rows."""
+        if self.equal.estimate is not None:
+            return None
+        rows = max(
+            sum(rows_of(run[name], self._axes.get(name, -1)) for run in self._wanted)
+            for name in self._names
+        )
+        return (
+            f"quality is evaluated on {rows} row{'' if rows == 1 else 's'} of outputs, too few for "
+            f"a confidence interval: at least {MIN_BLOCKS} are needed"
+        )
+
     def quality(self, graph: Path, which: str = "a compressed graph") -> Quality:
         """Runs a file and evaluates its outputs; see `QualityMetric`.
 
@@ -207,16 +265,17 @@ class OutputMetric:
             graph: the file.
             which: what it is; not used here.
         """
-        return self.of(outputs_of(GraphSession(graph), self._runs), self._wanted)
+        return self.of(played(GraphSession(graph), self._runs), self._wanted)
 
     def of(self, found: Sequence[Outputs], wanted: Sequence[Outputs]) -> Quality:
-        """Evaluates outputs that were computed elsewhere.
+        """Evaluates outputs of all runs, or of others where they are no streams.
 
         Args:
             found: outputs of every run, by name.
             wanted: the original's.
         """
-        each = compared(self._metric, found, wanted, self._names, self._axes)
+        together = self._runs.lengths if isinstance(self._runs, Streams) else None
+        each = compared(self._metric, found, wanted, self._names, self._axes, together)
         return Quality(each.value, self.loss(each.value), each.estimate)
 
     def loss(self, value: float) -> float:
@@ -234,7 +293,7 @@ class CommandMetric:
         original: the uploaded file.
     """
 
-    costly, doubt = True, None
+    costly, doubt, way, as_streams = True, None, "", False
     evaluated_outputs: ClassVar[dict[str, int | None]] = {}
 
     def __init__(self, evaluator: Evaluator, original: Path) -> None:

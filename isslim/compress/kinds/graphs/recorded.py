@@ -5,17 +5,38 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
 
 from isslim.compress.errors import RunsUnusable
 from isslim.compress.kinds.graphs.dividing import Divided, OutputRoles, divide
 from isslim.compress.kinds.graphs.output_checks import redrawn_outputs, strange_values
 from isslim.compress.kinds.graphs.random_inputs import random_runs
-from isslim.compress.kinds.graphs.sequences import digest, sequences_of, without_known
-from isslim.compress.kinds.graphs.values import MAX_LEFT_OUT, whole_runs
+from isslim.compress.kinds.graphs.sequences import (
+    MARK,
+    digest,
+    inputs_of,
+    sequences_of,
+    with_targets,
+    without_known,
+)
+from isslim.compress.kinds.graphs.targets.labelling import Labelling
+from isslim.compress.kinds.graphs.targets.reading import TargetCheck, as_rows, labelling_of
+from isslim.compress.kinds.graphs.values import MAX_LEFT_OUT, refuse_many, whole_runs
 from isslim.compress.onnx.model.split_model import nodes
+from isslim.compress.onnx.network import GraphNetwork
 from isslim.compress.onnx.trace.facts import AxisFacts
 from isslim.runtime.errors import InputsRefused
-from isslim.runtime.graphs.recorded_inputs import GraphSession, NamedArrays, read_numbered_runs
+from isslim.runtime.graphs.recorded_inputs import (
+    TARGET,
+    GraphSession,
+    NamedArrays,
+    read_numbered_runs,
+    split_targets,
+)
+from isslim.types.graph_metrics import ON_TARGETS
+from isslim.types.recipe import Recipe
 
 RANDOM_RUNS = 24
 PROBED_RUNS = 2
@@ -39,6 +60,9 @@ class Recorded:
         not_finite: outputs that hold NaN or infinity on too many runs to leave these out, each with
             a line on where.
         sent: the runs before they were split; empty where they were not.
+        labelling: what targets mean; None: the metric uses none.
+        targets: of each held-out run, the target of the labelled output; None where it has none.
+        notes: reservations about the recorded arrays.
     """
 
     calibration: list[NamedArrays]
@@ -52,6 +76,9 @@ class Recorded:
     redrawn: tuple[str, ...] = ()
     not_finite: Mapping[str, str] = field(default_factory=dict)
     sent: Sequence[NamedArrays] = ()
+    labelling: Labelling | None = None
+    targets: Sequence[NDArray[Any] | None] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def all(self) -> list[NamedArrays]:
@@ -63,10 +90,29 @@ class Recorded:
 
 @dataclass(frozen=True)
 class _Runs:
-    """Runs of one origin, and their names for messages."""
+    """Runs of one origin, with targets (`sequences.MARK`), and their names for messages."""
 
     runs: list[NamedArrays]
     labels: list[str]
+
+    @property
+    def inputs(self) -> list[NamedArrays]:
+        """The runs without targets."""
+        return [inputs_of(run) for run in self.runs]
+
+    def labelled(self, labelling: Labelling | None) -> _Runs:
+        """The same with no targets but those that are used."""
+        return _Runs(
+            [
+                {
+                    name: as_rows(labelling, array) if name.startswith(MARK) else array
+                    for name, array in run.items()
+                    if not name.startswith(MARK) or name == _key(labelling)
+                }
+                for run in self.runs
+            ],
+            self.labels,
+        )
 
     def only(self, index: Sequence[int]) -> _Runs:
         """Some of them."""
@@ -78,53 +124,66 @@ class _Runs:
 
 def recorded_runs(
     graph: GraphSession,
-    trace: AxisFacts,
+    network: GraphNetwork,
     calibration: Path | None,
     held_out: Path | None,
-    seed: int,
-    states: Collection[str] = (),
+    recipe: Recipe,
 ) -> Recorded:
     """Reads the runs of a job. Calibration runs are never held-out runs as well.
 
     Runs that hold NaN or the like (`values`), or on which the graph itself gives such values, are
-    left out, and so are duplicates. Where only one file was sent, it is split (`dividing`).
+    left out, and so are duplicates, unless they are windows of a stream. Where only one file was
+    sent, it is split (`dividing`), and targets go with their inputs.
 
     Args:
         graph: a session of the uploaded graph.
-        trace: the facts about its axes.
+        network: the original.
         calibration: npz file; None: inputs are random where `held_out` is None too.
         held_out: npz file; None: a part of the others.
-        seed: of random inputs.
-        states: outputs that are states returned to the caller.
+        recipe: its metric may need targets.
 
     Raises:
         RunsUnusable: when the runs do not fit the graph, too many of them are unusable, or no
             random inputs fit the graph.
+        CompressError: when targets are missing, or it is open which ones count.
     """
-    if calibration is None and held_out is None:
-        return _random_runs(graph, trace, seed)
+    trace, states = network.trace, network.state_outputs()
+    paths = [(calibration, ""), (held_out, "held-out ")]
+    given = [_read(graph, path, prefix) for path, prefix in paths if path is not None]
+    named = sorted(
+        {
+            name.removeprefix(MARK)
+            for file in given
+            for run in file.runs
+            for name in run
+            if name.startswith(MARK)
+        }
+    )
+    labelling = labelling_of(network, graph, recipe, named)
+    if not given:
+        return _random_runs(graph, trace, recipe.seed)
     left_out: list[str] = []
-    given = [
-        (path, prefix)
-        for path, prefix in ((calibration, ""), (held_out, "held-out "))
-        if path is not None
-    ]
-    operators = _operators(trace)
+    operators, stream = _operators(trace), bool(recipe.stream)
     observed, *others = [
-        _usable(_read(graph, path, prefix), operators, left_out) for path, prefix in given
+        _usable(file.labelled(labelling), operators, left_out, stream=stream) for file in given
     ]
-    evaluated = _unknown(others[0], observed, left_out) if others else _Runs([], [])
-    rows, not_finite = _answered(graph, observed + evaluated, left_out)
+    evaluated = _unknown(others[0], observed, left_out, stream=stream) if others else _Runs([], [])
+    check = None if labelling is None else TargetCheck(labelling)
+    rows, not_finite = _answered(graph, observed + evaluated, left_out, check)
+    labelling = None if check is None else check.checked()
     observed, evaluated = (
         each.only([i for i, label in enumerate(each.labels) if label in rows])
         for each in (observed, evaluated)
     )
     if not observed.runs:
         observed, evaluated = evaluated, observed
-    anew = redrawn_outputs(graph, observed.runs[:PROBED_RUNS], operators)
+    anew = redrawn_outputs(graph, observed.inputs[:PROBED_RUNS], operators)
     compared = [name for name in graph.outputs if name not in anew and name not in not_finite]
-    along = sequences_of(graph, observed.runs + evaluated.runs, compared) if compared else None
-    kept, dropped = without_known(evaluated.runs, observed.runs, along)
+    both = observed + evaluated
+    along = sequences_of(graph, both.inputs, compared) if compared else None
+    if labelling is not None:
+        along = with_targets(graph, both.runs, along, labelling)
+    kept, dropped = without_known(evaluated.runs, observed.runs, None if stream else along)
     if dropped:
         left_out.append(f"{dropped} held-out sequences are among the calibration runs as well")
     if kept:
@@ -136,12 +195,12 @@ def recorded_runs(
             observed.runs,
             [rows[each] for each in observed.labels],
             along,
-            OutputRoles(compared, states),
+            OutputRoles(compared, states, labelling),
         )
     names = {id(run): label for run, label in zip(observed.runs, observed.labels, strict=True)}
     return Recorded(
-        found.observed,
-        found.held_out,
+        [inputs_of(run) for run in found.observed],
+        [inputs_of(run) for run in found.held_out],
         f"uploaded inputs ({_counted(found.observed)})",
         found.description,
         [
@@ -152,7 +211,25 @@ def recorded_runs(
         left_out=tuple(left_out),
         redrawn=tuple(anew),
         not_finite=not_finite,
-        sent=observed.runs + evaluated.runs,
+        sent=both.inputs,
+        labelling=labelling,
+        targets=[run.get(_key(labelling)) for run in found.held_out],
+        notes=_unused(named, recipe.metric) if labelling is None else (),
+    )
+
+
+def _key(labelling: Labelling | None) -> str:
+    return "" if labelling is None else f"{MARK}{labelling.output}"
+
+
+def _unused(named: Sequence[str], metric: str) -> tuple[str, ...]:
+    """A reservation about targets that the metric does not use."""
+    if not named:
+        return ()
+    names = ", ".join(f"`{TARGET}{name}`" for name in named)
+    return (
+        f"the recorded {names} {'is' if len(named) == 1 else 'are'} not used, as the metric is "
+        f"`{metric}` (metrics on targets: {', '.join(ON_TARGETS)})",
     )
 
 
@@ -160,21 +237,25 @@ def _operators(trace: AxisFacts) -> set[str]:
     return {node.op_type for node in nodes(trace.parts.structure.graph)}
 
 
-def _unknown(runs: _Runs, known: _Runs, left_out: list[str]) -> _Runs:
-    """The held-out runs that are not among the calibration runs."""
+def _unknown(runs: _Runs, known: _Runs, left_out: list[str], *, stream: bool) -> _Runs:
+    """The held-out runs that are not among the calibration runs; windows of a stream may be."""
     names = {digest(run): label for run, label in zip(known.runs, known.labels, strict=True)}
-    fresh = []
+    fresh, twins = list[int](), list[str]()
     for index, (run, label) in enumerate(zip(runs.runs, runs.labels, strict=True)):
         twin = names.get(digest(run))
         if twin is None:
             fresh.append(index)
         else:
-            left_out.append(f"{label} is {twin} of the calibration inputs")
+            twins.append(f"{label} is {twin} of the calibration inputs")
+    if stream and twins:
+        refuse_many(len(twins), len(runs.labels), "are calibration runs as well", twins)
+        return runs
+    left_out += twins
     return runs.only(fresh)
 
 
 def _answered(
-    graph: GraphSession, given: _Runs, left_out: list[str]
+    graph: GraphSession, given: _Runs, left_out: list[str], check: TargetCheck | None = None
 ) -> tuple[dict[str, int], dict[str, str]]:
     """Runs the graph, and leaves out runs on which an output is not finite.
 
@@ -189,7 +270,7 @@ def _answered(
     rows: dict[str, int] = {}
     for run, label in zip(given.runs, given.labels, strict=True):
         try:
-            outputs = graph.run(run)
+            outputs = graph.run(inputs_of(run))
         except InputsRefused as refused:
             raise RunsUnusable(
                 f"the graph cannot be run on its inputs ({label}): {refused.issues[0]}",
@@ -204,6 +285,9 @@ def _answered(
         )
         for name, line in strange_values(outputs).items():
             strange.setdefault(name, {})[label] = line
+        for name in [each for each in run if each.startswith(MARK)]:
+            if check is not None:
+                check.see(label, run[name], outputs[name.removeprefix(MARK)])
     not_finite = {}
     for name, lines in strange.items():
         if len(lines) > MAX_LEFT_OUT * len(given.runs):
@@ -219,10 +303,12 @@ def _answered(
     return rows, not_finite
 
 
-def _usable(file: _Runs, operators: Collection[str], left_out: list[str]) -> _Runs:
-    """The distinct runs that hold no NaN or the like."""
-    index, lines = whole_runs(file.runs, file.labels, operators)
+def _usable(file: _Runs, operators: Collection[str], left_out: list[str], *, stream: bool) -> _Runs:
+    """The runs that hold no NaN or the like: distinct ones, or the windows of a stream."""
+    index, lines = whole_runs(file.inputs, file.labels, operators)
     left_out += lines
+    if stream:
+        return file.only(index)
     first: dict[str, int] = {}
     for each in index:
         name = digest(file.runs[each])
@@ -268,8 +354,12 @@ def _random_runs(graph: GraphSession, trace: AxisFacts, seed: int) -> Recorded:
 def _read(graph: GraphSession, path: Path, prefix: str) -> _Runs:
     try:
         runs = read_numbered_runs(path.read_bytes())
+        split = [split_targets(run, graph.inputs) for run in runs.values()]
         return _Runs(
-            [graph.checked(run) for run in runs.values()],
+            [
+                graph.checked(inputs) | {f"{MARK}{name}": each for name, each in targets.items()}
+                for inputs, targets in split
+            ],
             [f"{prefix}run {number}" for number in runs],
         )
     except InputsRefused as refused:

@@ -1,4 +1,4 @@
-"""Independent sequences of recorded runs.
+"""Independent sequences of recorded runs, and targets that go with them.
 
 A graph declares which dimensions of its inputs are free, but not what they mean, so the original is
 run to find out: a dimension holds independent sequences when the graph gives the same rows for a
@@ -15,11 +15,14 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 
 from isslim.compress.kinds.graphs.comparing import Outputs, difference
+from isslim.compress.kinds.graphs.targets.labelling import Labelling
 from isslim.runtime.errors import InputsRefused
 from isslim.runtime.graphs.recorded_inputs import GraphSession, NamedArrays
 
 TOLERANCE = 1e-4
 """Within which rows of a part equal those of the whole: float32 sums in different orders."""
+MARK = "\0target:"
+"""Before an output in a run that also holds targets: no input of a graph has such a name."""
 MAX_TRIED, TRIED_SEQUENCES = 12, 6
 """Sets of dimensions that are tried, and the sequences that they are tried on."""
 
@@ -28,9 +31,11 @@ Along = Mapping[str, int]
 
 
 def digest(run: NamedArrays) -> str:
-    """A hash of a run's names, dtypes, shapes and values."""
+    """A hash of the names, dtypes, shapes and values of a run's inputs."""
     found = hashlib.sha256()
     for name in sorted(run):
+        if name.startswith(MARK):
+            continue
         array = np.ascontiguousarray(run[name])
         found.update(f"{name} {array.dtype} {array.shape}".encode())
         found.update(repr(array.tolist()).encode() if array.dtype.kind in "OU" else array.tobytes())
@@ -63,6 +68,34 @@ def sequences_of(
         ):
             return along
     return None
+
+
+def with_targets(
+    graph: GraphSession, runs: Sequence[NamedArrays], along: Along | None, labelling: Labelling
+) -> Along | None:
+    """The dimension of sequences, of targets as well.
+
+    Args:
+        graph: the original.
+        runs: recorded inputs, with targets.
+        along: of their inputs.
+        labelling: of the targets.
+
+    Returns:
+        None where it cannot be told: then targets are divided with whole runs only.
+    """
+    name = f"{MARK}{labelling.output}"
+    both = [run for run in runs if name in run]
+    run = max(both, key=lambda each: length_of(each, along or {}), default=None)
+    if along is None or run is None or length_of(run, along) < 2:
+        return along
+    whole, one = (
+        graph.run(inputs_of(each), [labelling.output])[labelling.output]
+        for each in (run, part(run, along, [0]))
+    )
+    moving = moving_dimension([whole.shape, one.shape])
+    place = None if moving is None else labelling.place(run[name], whole, moving)
+    return None if place is None else {**along, name: place}
 
 
 def without_known(
@@ -146,7 +179,11 @@ def length_of(run: NamedArrays, along: Along) -> int:
         run: recorded inputs.
         along: the dimensions.
     """
-    found = {run[name].shape[place] for name, place in along.items() if place < run[name].ndim}
+    found = {
+        run[name].shape[place]
+        for name, place in along.items()
+        if name in run and place < run[name].ndim
+    }
     return found.pop() if len(found) == 1 else 0
 
 
@@ -159,6 +196,21 @@ def each_sequence(run: NamedArrays, along: Along) -> Iterator[NamedArrays]:
     """
     for index in range(length_of(run, along)):
         yield part(run, along, [index])
+
+
+def inputs_of(run: NamedArrays) -> NamedArrays:
+    """The inputs of a run that holds targets as well."""
+    return {name: array for name, array in run.items() if not name.startswith(MARK)}
+
+
+def moving_dimension(shapes: Sequence[tuple[int, ...]]) -> int | None:
+    """The only dimension in which shapes differ; None where there is not exactly one."""
+    if len({len(shape) for shape in shapes}) != 1:
+        return None
+    moving = [
+        place for place in range(len(shapes[0])) if len({shape[place] for shape in shapes}) > 1
+    ]
+    return moving[0] if len(moving) == 1 else None
 
 
 def _independent(

@@ -113,15 +113,12 @@ class GraphTask(WritesKeptUnits, ModelTask[GraphNetwork]):
             raise GraphNotUnderstood(
                 f"outputs other than tensors cannot be compared: {', '.join(strange)}"
             )
-        states = self.original.state_outputs()
-        self.runs = recorded_runs(
-            self._uploaded, self.original.trace, calibration, held_out, recipe.seed, states
-        )
+        self.runs = recorded_runs(self._uploaded, self.original, calibration, held_out, recipe)
         refuse_unevaluated(recipe, self.runs.not_evaluated)
         refuse_selected(recipe)
-        self._choice = choose(
-            self.original, self._uploaded, self.runs, recipe.outputs, path.stat().st_size
-        )
+        labelling = self.runs.labelling
+        wanted = recipe.outputs if labelling is None else [labelling.output]
+        self._choice = choose(self.original, self._uploaded, self.runs, wanted, path.stat().st_size)
         self._quality_metric = quality_metric_of(
             self.original, self._uploaded, self.runs, self._choice, recipe, evaluations
         )
@@ -130,7 +127,8 @@ class GraphTask(WritesKeptUnits, ModelTask[GraphNetwork]):
         )
         self.costly = self._quality_metric.costly
         self._timed = self._to_be_timed()
-        self._stream = stream_of(self._uploaded, self.original.carried_states(), self.runs.held_out)
+        carried = {} if self._quality_metric.as_streams else self.original.carried_states()
+        self._stream = stream_of(self._uploaded, carried, self.runs.held_out)
         self._measured: dict[Path, Quality] = {}
         layers = [each for each in self.original.report() if not each.reasons]
         doubts = (
@@ -142,12 +140,17 @@ class GraphTask(WritesKeptUnits, ModelTask[GraphNetwork]):
             f"ONNX graph, opset {opset}: {len(layers)} of {len(self.original.report())} groups of "
             f"recurrent units may shrink{graph.changes and f'; {graph.changes}'}",
             self.runs.calibration_origin,
-            self.runs.held_out_origin,
+            self.runs.held_out_origin + self._quality_metric.way,
             self.runs.random,
             not_evaluated=self.runs.not_evaluated,
             evaluated_outputs=self._quality_metric.evaluated_outputs,
             left_out=self.runs.left_out,
-            warnings=(*doubts, *([graph.warning] if graph.warning else []), *self._choice.notes),
+            warnings=(
+                *doubts,
+                *([graph.warning] if graph.warning else []),
+                *self._choice.notes,
+                *self.runs.notes,
+            ),
         )
 
     def _to_be_timed(self) -> dict[Shape, tuple[NamedArrays, str]]:
@@ -194,7 +197,7 @@ class GraphTask(WritesKeptUnits, ModelTask[GraphNetwork]):
 
     def calibration_loss(self, network: GraphNetwork) -> float | None:
         """Evaluates on the calibration runs; None where an operator's command is the metric."""
-        if not isinstance(self._quality_metric, OutputMetric):
+        if self.costly:
             return None
         with temporary_file(network.model()) as path:
             return self._calibration_metric.quality(path).loss

@@ -189,3 +189,18 @@ def test_infinities_on_both_sides_are_no_difference_and_on_one_side_an_infinite_
     assert difference(outputs(np.inf, -np.inf, np.nan), outputs(np.inf, -np.inf, np.nan)) == 0
     assert difference(outputs(np.inf, 1), outputs(-np.inf, 1)) == np.inf
     assert difference(outputs(1, 2), outputs(1, np.nan)) == np.inf
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_windows_of_a_stream_have_the_interval_of_one_run(metric: Metric) -> None:
+    generator = np.random.default_rng(6)
+    whole = [{"y": generator.standard_normal((400, 5))} for _ in range(3)]
+    found = [{"y": run["y"] + 0.5 * np.roll(run["y"], 1, axis=0)} for run in whole]
+    windows = [
+        [{"y": part} for run in side for part in np.split(run["y"], 100)] for side in (found, whole)
+    ]
+    # Decisions are shares of windows, whatever stream these are of.
+    expected = compared(metric, *((found, whole) if metric != "argmax" else windows), ["y"])
+    together = compared(metric, *windows, ["y"], together=[100] * 3)
+    assert together.value == pytest.approx(expected.value, rel=1e-12)
+    assert (together.output, together.estimate) == (expected.output, expected.estimate)

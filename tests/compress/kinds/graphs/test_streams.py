@@ -7,8 +7,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from isslim.compress.errors import ModeUnavailable, RunsUnusable
 from isslim.compress.kinds.graphs.comparing import Outputs, difference
-from isslim.compress.kinds.graphs.streams import END, RUNS, returned_states, run_stream, stream_of
+from isslim.compress.kinds.graphs.streams import (
+    END,
+    RUNS,
+    Streams,
+    played,
+    returned_states,
+    run_stream,
+    stream_of,
+    streams_of,
+)
 from isslim.compress.kinds.graphs.understanding import understood
 from isslim.runtime.graphs.recorded_inputs import GraphSession
 from tests.compress.kinds.graphs.models import inputs, stateful_graph
@@ -71,3 +81,34 @@ def test_only_states_with_new_zeros_are_returned(tmp_path: Path, graph: GraphSes
     assert changed.keys() == {"hn", "cn"}
     assert all(0 < change < 1.5 for change in changed.values())
     assert returned_states(graph, graph, runs, ["hn", "cn"]) == {}
+
+
+def test_recorded_runs_are_streams_where_their_states_go_on(graph: GraphSession) -> None:
+    runs = inputs(6, states=True)
+    for place, run in enumerate(runs):
+        if place not in (0, 4):  # there another stream begins
+            before = graph.run(runs[place - 1])
+            run |= {"h0": before["hn"], "c0": before["cn"]}
+    for asked in (None, True):
+        streams = streams_of(graph, CARRIED, runs, asked)
+        assert streams is not None
+        assert streams.parts == [runs[:4], runs[4:]]
+        assert "as 2 streams" in streams.description
+        found = played(graph, streams)
+        for one, run in zip(found, runs, strict=True):
+            np.testing.assert_allclose(one["y"], graph.run(run)["y"], rtol=0, atol=1e-5)
+    assert streams_of(graph, CARRIED, runs, asked=False) is None
+    assert streams_of(graph, {}, runs, None) is None
+    with pytest.raises(ModeUnavailable, match="no state that the graph's caller passes"):
+        streams_of(graph, {}, runs, asked=True)
+
+
+def test_states_that_do_not_go_on_are_one_stream_if_that_is_asked_for(graph: GraphSession) -> None:
+    runs = [*inputs(3, states=True), *inputs(2, 3, states=True)]
+    assert streams_of(graph, CARRIED, runs, None) is None
+    streams = streams_of(graph, CARRIED, runs, asked=True)
+    assert streams is not None
+    assert streams.parts == [runs[:3], runs[3:]]  # of other sizes, so another stream
+    wrong = Streams([runs], CARRIED)
+    with pytest.raises(RunsUnusable, match="on the states that it returned"):
+        played(graph, wrong)

@@ -1,0 +1,1 @@
+"""Targets that are recorded beside the inputs of a graph, and metrics on them."""
