@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from isslim.types.graph_metrics import ON_TARGETS
 from isslim.types.kinds.metric_format import MetricFormat
 from isslim.types.kinds.registry import kind_named, metric_format_of
 from isslim.types.manifest import Manifest
@@ -27,7 +28,9 @@ def metric_section(manifest: Manifest) -> str:
     counted = ", ".join(
         f"`{name}`{_along(place)}" for name, place in origin.evaluated_outputs.items()
     )
-    text = f"{measured}, over {counted}: {scale.meaning}; the worst output counts."
+    one = manifest.metric in ON_TARGETS  # they are of one output
+    worst = "" if one else "; the worst output counts"
+    text = f"{measured}, over {counted}: {scale.meaning}{worst}."
     streams = any(variant.states and variant.states.stream for variant in manifest.variants)
     if not streams:
         return text

@@ -153,8 +153,8 @@ class Streams:
         """What they are, in words."""
         count = len(self.parts)
         return (
-            f"as {'one stream' if count == 1 else f'{count} streams'}: each variant continues from "
-            "the states that it returned itself"
+            f"as {'one stream' if count == 1 else f'{count} streams'} in which each variant "
+            "continues from its own states"
         )
 
     @property

@@ -57,6 +57,7 @@ class TargetMetric(MeasuredMetric):
     ) -> None:
         super().__init__(labelling.metric, runs)
         self._labelling, self._carries = labelling, carries
+        self._runs_sent = len(targets)
         self._places = [place for place, target in enumerate(targets) if target is not None]
         known = [target for target in targets if target is not None]
         self._measure = MEASURES[labelling.metric](labelling, known, self._together())
@@ -88,13 +89,13 @@ class TargetMetric(MeasuredMetric):
     def way(self) -> str:
         """See `QualityMetric`."""
         count = len(self._places)
+        share = "all" if count == self._runs_sent else f"{count} of them"
         alone = (
             ", each from its recorded states (the option `stream` takes them as one stream)"
             if self._carries and not self.as_streams
             else ""
         )
-        labelled = f"{count} {'run has' if count == 1 else 'runs have'} targets"
-        return f"{super().way}{alone}; {labelled} of {self._labelling.output}"
+        return f", {share} with targets{super().way}{alone}"
 
     @cached_property
     def equal(self) -> Quality:

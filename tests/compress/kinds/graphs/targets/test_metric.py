@@ -98,8 +98,9 @@ def test_a_tagger_keeps_a_budget_of_accuracy_on_the_users_tags(tmp_path: Path) -
 
     card = bundle.path("README.md").read_text()
     assert "requested: a fall of accuracy of at most 5.00 points" in card
-    assert "24 runs have targets of scores" in card
-    assert "over `scores` (along dimension 2, counted from 0): the share of decisions" in card
+    assert "(24 runs), all with targets, over `scores` (along dimension 2" in card
+    assert "the worst output counts" not in card
+    assert "(along dimension 2, counted from 0): the share of decisions" in card
     assert f"{100 * shares['original']:.2f}" in card
     verdict = Report.model_validate_json(bundle.path("report.json").read_bytes()).verdict
     assert "ccuracy" in verdict
@@ -215,7 +216,9 @@ def test_a_detector_is_evaluated_as_its_caller_uses_it_with_its_own_states(tmp_p
     assert compressed.estimate is not None
     assert compressed.estimate.count == 1200
     card = " ".join(bundle.path("README.md").read_text().split())
-    assert "as 3 streams: each variant continues from the states that it returned itself" in card
+    assert (
+        "all with targets, as 3 streams in which each variant continues from its own states" in card
+    )
     assert "Every run starts from its recorded inputs" not in card
 
 
@@ -236,7 +239,7 @@ def test_windows_are_a_stream_where_states_show_it_or_it_is_asked_for(tmp_path: 
         # Where single runs count, they begin from what was recorded.
         expected = f1_as_streams(session, runs, length)
         assert task.measure(graph)["f1_binary"] == pytest.approx(expected, abs=1e-9)
-        assert (words or "50 runs have targets") in task.origin.held_out
+        assert (words or "(50 runs), all with targets, each from") in task.origin.held_out
         alone = "each from its recorded states (the option `stream` takes them as one stream)"
         assert (alone in task.origin.held_out) == (words is None)
 
@@ -255,7 +258,7 @@ def test_windows_of_silence_stay_in_a_stream(tmp_path: Path) -> None:
     for stream, count in ((True, 72), (None, 61)):
         recipe = Recipe(metric="f1_binary", budget=Budget(size_ratio=0.9), stream=stream)
         task = task_of(graph, runs, recipe, held)
-        assert f"{count} runs have targets" in task.origin.held_out
+        assert f"({count} runs), all with targets" in task.origin.held_out
     asked = Recipe(metric="f1_binary", budget=Budget(size_ratio=0.9), stream=True)
     with pytest.raises(RunsUnusable, match="72 recorded runs are calibration runs as well"):
         task_of(graph, held, asked, held)
@@ -378,7 +381,7 @@ def test_targets_of_calibration_runs_alone_are_not_enough(tmp_path: Path) -> Non
     with pytest.raises(NothingToEvaluate, match="those of the held-out runs have none: record"):
         task_of(graph, runs, held_out=plain)
     task = task_of(graph, plain, held_out=[*runs[:9], *inputs(4, seed=5)])
-    assert "9 runs have targets of y" in task.origin.held_out
+    assert "(13 runs), 9 of them with targets" in task.origin.held_out
     assert task.measure(graph)["accuracy"] <= 1.0
     none = [run | {"target:y": RIGHT - 1} for run in inputs(20)]
     with pytest.raises(NothingToEvaluate, match="hold no target but -1"):
@@ -451,3 +454,41 @@ def test_a_budget_that_a_destroyed_model_would_keep_is_refused(tmp_path: Path) -
     recipe = Recipe(metric="accuracy", budget=Budget(output_change=0.9))
     with pytest.raises(OutputsUnusable, match="with every recurrent unit masked"):
         task_of(layer_graph(tmp_path), runs, recipe)
+
+
+def test_strings_of_symbols_go_with_their_sequences_and_not_with_steps(tmp_path: Path) -> None:
+    graph = layer_graph(tmp_path)
+    generator, session = np.random.default_rng(7), GraphSession(graph)
+    recipe = Recipe(metric="ctc_error_rate", blank=3, budget=Budget(size_ratio=0.9))
+    (run,) = inputs(1, 30, steps=20)
+    target = generator.integers(0, 3, (30, 6))
+    target[::2, 4:] = -1
+    task = task_of(graph, [run | {"target:y": target}], recipe)
+    assert "(6 of 30 sequences), all with targets" in task.origin.held_out
+    edits = symbols = 0
+    for steps, wanted in zip(session.run(run)["y"].argmax(-1)[24:], target[24:], strict=True):
+        text = [each for each in wanted.tolist() if each >= 0]
+        edits += slow.distance(slow.collapsed(steps.tolist(), 3), text)
+        symbols += len(text)
+    assert task.measure(graph)["ctc_error_rate"] == pytest.approx(edits / symbols, abs=1e-9)
+    # One sequence has steps for two halves, but there is no telling which symbols are whose.
+    (run,) = inputs(1, 1, steps=20)
+    task = task_of(graph, [run | {"target:y": target[0]}], recipe)
+    assert task.origin.not_evaluated is not None
+    assert "cannot be divided" in task.origin.not_evaluated
+
+
+def test_numbers_are_compared_with_numbers(tmp_path: Path) -> None:
+    graph, generator = layer_graph(tmp_path), np.random.default_rng(8)
+    session = GraphSession(graph)
+    runs = []
+    for run in inputs(20):
+        output = session.run(run)["y"]
+        runs.append(run | {"target:y": output + 0.1 * generator.standard_normal(output.shape)})
+    recipe = Recipe(metric="target_squared_error", budget=Budget(size_ratio=0.9))
+    task = task_of(graph, runs, recipe)
+    squares = [np.square(session.run({"x": run["x"]})["y"] - run["target:y"]) for run in runs[16:]]
+    expected = float(np.mean(np.concatenate([each.ravel() for each in squares])))
+    assert task.measure(graph)["target_squared_error"] == pytest.approx(expected, rel=1e-6)
+    assert task.loss({"target_squared_error": 1.5 * expected}, {}) == pytest.approx(0.5, rel=1e-6)
+    assert task.origin.evaluated_outputs == {"y": None}
