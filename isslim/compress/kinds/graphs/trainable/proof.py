@@ -48,14 +48,16 @@ def prove(
     Args:
         graph: the network.
         session: of the same graph.
-        runs: inputs, one run or more.
-        outputs: names of the outputs that count, one or more.
+        runs: inputs.
+        outputs: names of the outputs that count.
 
     Raises:
-        NotTrainable: when a run fails in torch, or an output differs by more than `TOLERANCE`; the
-            detail names the operator, or the output and by how much.
+        NotTrainable: when there is nothing to compare, a run fails in torch, or an output differs
+            by more than `TOLERANCE`; the detail names the operator, or the output and by how much.
         RunsUnusable: when ONNX Runtime cannot run the graph on one.
     """
+    if not runs or not outputs:
+        raise NotTrainable("there is no recorded run, or no output, to compare torch on")
     worst = Proof(-1.0, "", len(runs))
     for run, wanted in zip(runs, outputs_of(session, runs, outputs), strict=True):
         found = computed(graph, run, outputs)

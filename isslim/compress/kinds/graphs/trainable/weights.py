@@ -26,7 +26,6 @@ def weights(parts: SplitModel, outputs: Iterable[str]) -> list[str]:
         initial states, which are often zeros of one batch size.
     """
     makers = {name: node for node in nodes(parts.structure.graph) for name in node.output if name}
-    bodies = _body_inputs(parts)
     found: set[str] = set()
     waiting, seen = list(outputs), set[str]()
     while waiting:
@@ -34,28 +33,16 @@ def weights(parts: SplitModel, outputs: Iterable[str]) -> list[str]:
         if name in seen:
             continue
         seen.add(name)
-        if name in bodies:
-            # What a body is given from outside is followed from its node.
-            continue
         node = makers.get(name)
         if node is None:
-            found.add(name)
-            continue
-        waiting += [each for each in _through(node, parts) if each]
+            found.add(name)  # or an input, of the graph or of a body
+        else:
+            waiting += [each for each in _through(node, parts) if each]
     return [name for name, value in parts.constants.items() if name in found and _trains(value)]
 
 
 def _trains(value: np.ndarray) -> bool:
     return value.dtype == np.float32 and value.ndim > 0 and value.size > 0
-
-
-def _body_inputs(parts: SplitModel) -> set[str]:
-    return {
-        port.name
-        for node in nodes(parts.structure.graph)
-        for graph in subgraphs(node)
-        for port in graph.input
-    }
 
 
 def _through(node: NodeProto, parts: SplitModel) -> list[str]:

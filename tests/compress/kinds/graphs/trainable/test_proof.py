@@ -76,3 +76,11 @@ def test_proof_leaves_no_gradients(
     graph, session = graph_and_session
     prove(graph, session, RUNS, ["y0"])
     assert all(each.grad is None for each in graph.parameters())
+
+
+@pytest.mark.parametrize(("runs", "outputs"), [([], ["y0"]), (RUNS, [])])
+def test_nothing_is_proven_on_nothing(
+    graph_and_session: tuple[TorchGraph, GraphSession], runs: list, outputs: list[str]
+) -> None:
+    with pytest.raises(NotTrainable, match="there is no recorded run, or no output"):
+        prove(*graph_and_session, runs, outputs)

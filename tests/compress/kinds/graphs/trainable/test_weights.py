@@ -60,6 +60,15 @@ def test_what_only_whole_numbers_come_of_is_not_trained() -> None:
     assert not graph.weights
 
 
+def test_what_goes_through_another_type_of_numbers_is_trained() -> None:
+    b = Builder()
+    wide = b.node("Cast", [b.weights(3)], to=TensorProto.DOUBLE)
+    x = b.node("Cast", [b.floats("x", (2, 3), [2, 3])], to=TensorProto.DOUBLE)
+    y = b.node("Cast", [b.node("Mul", [x, wide])], to=TensorProto.FLOAT)
+    graph = assert_same(built(b, y), b.feeds, 1e-5)
+    assert list(graph.weights) == ["c0"]
+
+
 def test_weights_of_outputs_that_do_not_count_are_not_trained() -> None:
     b = Builder()
     x = b.floats("x", (2, 3), [2, 3])

@@ -41,7 +41,7 @@ def with_matrices(b: Builder) -> None:
     b.floats("first", (2, UNITS), [2, UNITS])
 
 
-def scanned(axis: int = 0, turned: int = 0) -> Builder:
+def scanned(axis: int | None = None, turned: int = 0) -> Builder:
     """The layer as a Scan, with the sequence along an axis, and possibly backwards."""
     b = Builder()
     with_matrices(b)
@@ -51,8 +51,10 @@ def scanned(axis: int = 0, turned: int = 0) -> Builder:
     )  # fmt: skip
     turn = [1, 0, 2] if axis else [0, 1, 2]
     steps = b.node("Transpose", ["x"], perm=turn)
-    settings = {f"scan_{which}_axes": [axis] for which in ("input", "output")}
-    settings |= {f"scan_{which}_directions": [turned] for which in ("input", "output")}
+    settings = {}
+    if axis is not None:
+        settings = {f"scan_{which}_axes": [axis] for which in ("input", "output")}
+        settings |= {f"scan_{which}_directions": [turned] for which in ("input", "output")}
     b.node("Scan", ["first", steps], ["last", "all"], body=body, num_scan_inputs=1, **settings)
     return b
 
@@ -85,6 +87,11 @@ def test_scan_along_an_axis_in_either_direction(axis: int, turned: int) -> None:
     assert_same(built(b, "last", "all"), b.feeds, 1e-5)
 
 
+def test_scan_by_default() -> None:
+    b = scanned()
+    assert_same(built(b, "last", "all"), b.feeds, 1e-5)
+
+
 @pytest.mark.parametrize("rounds", [1, 3, 5])
 def test_loop_runs_as_many_rounds(rounds: int) -> None:
     b = looped(rounds)
@@ -100,6 +107,12 @@ def test_loop_ends_when_its_condition_says_so() -> None:
 
 def test_loop_without_a_number_of_rounds_goes_by_its_condition() -> None:
     b = looped(None, limit=-9.0)
+    assert_same(built(b, "last", "all"), b.feeds, 1e-5)
+
+
+def test_loop_without_a_condition_begins() -> None:
+    b = looped(3)
+    b.nodes[-1].input[1] = ""
     assert_same(built(b, "last", "all"), b.feeds, 1e-5)
 
 
@@ -163,10 +176,19 @@ def test_branch_is_chosen_and_it_alone_is_trained(flag: bool, other_first: bool)
     assert trained == {"yes_weight" if flag else "no_weight"}
 
 
-def test_initial_state_that_is_a_constant_stays() -> None:
-    b = scanned()
-    first = b.feeds.pop("first")
+@pytest.mark.parametrize("make", [scanned, lambda: looped(STEPS)], ids=["Scan", "Loop"])
+def test_initial_state_that_is_a_constant_stays(make: Any) -> None:
+    b = make()
+    b.constants["first"] = b.feeds.pop("first")
     del b.inputs[1]
-    b.constants["first"] = first
     graph = assert_same(built(b, "last", "all"), b.feeds, 1e-5)
     assert set(graph.weights) == {"W", "R"}
+
+
+def test_sequence_that_is_a_constant_is_trained() -> None:
+    b = scanned()
+    b.nodes[-1].input[1] = "x"
+    b.constants["x"] = b.feeds.pop("x")
+    del b.inputs[0]
+    graph = assert_same(built(b, "last", "all"), b.feeds, 1e-5)
+    assert set(graph.weights) == {"W", "R", "x"}
