@@ -14,8 +14,13 @@ from pathlib import Path
 from isslim.compress.errors import UnreadableUpload
 
 SAVE = "`torch.save(model.state_dict(), 'weights.pt')`"
+# Keras exports no model that it has only loaded, so it is called once; without `compile=False` it
+# does not find the loss of an .h5 file again. Over PyTorch it would write a recurrent layer as a
+# single step, and say nothing.
 _KERAS = (
-    "`model = keras.models.load_model('FILE')`, then `model.export('model.onnx', format='onnx')`"
+    "`pip install keras tensorflow tf2onnx`, then `KERAS_BACKEND=tensorflow python -c "
+    "\"import keras; model = keras.models.load_model('FILE', compile=False); "
+    "model(model.inputs); model.export('model.onnx', format='onnx')\"`"
 )
 _UNPACK = "Unpack it and send the model's own file"
 _ANY = f"Send the weights where the model was trained: {SAVE}"

@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import gzip
+import importlib.util
 import json
+import os
 import pickle
+import re
+import subprocess
+import sys
 import zipfile
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,8 +22,13 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from isslim.compress.errors import CompressError, UnreadableUpload, UnsafePickle
+from isslim.compress.ingest.forms import refuse_foreign
 from isslim.compress.kinds.language.ingest.layouts import read_model
+from isslim.compress.onnx.model.split_model import nodes
+from isslim.compress.onnx.network import GraphNetwork
+from isslim.compress.onnx.normalise.onnx_reader import read_graph
 from tests.compress.kinds.language.ingest.test_understood import model, state
+from tests.compress.onnx.proving import run
 
 
 class Scripted(nn.Module):
@@ -68,7 +79,7 @@ FORMS: list[tuple[str, Callable[[Path], object], str, str]] = [
         "m.keras",
         zipped("config.json", "metadata.json", "model.weights.h5"),
         "a Keras model",
-        "load_model('m.keras')",
+        "load_model('m.keras', compile=False)",
     ),
     (
         "m.h5",
@@ -222,3 +233,54 @@ def test_a_checkpoint_without_checksums_is_read(tmp_path: Path) -> None:
     finally:
         torch.serialization.set_crc32_options(True)
     assert read_model(tmp_path / "m.pt", None).network.vocabulary == 40
+
+
+_KERAS_MODEL = """
+import keras, numpy as np
+from keras import layers
+keras.utils.set_random_seed(0)
+model = keras.Sequential([
+    keras.Input((None,), dtype="int32"),
+    layers.Embedding(9, 4, mask_zero=True),
+    layers.Bidirectional(layers.GRU(6, return_sequences=True)),
+    layers.Conv1D(5, 3, padding="same", activation="relu"),
+    layers.SimpleRNN(4, return_sequences=True),
+    layers.LSTM(5),
+    layers.Dense(3),
+])
+model.compile("adam", "mse")
+model.save("FILE")
+given = np.random.default_rng(0).integers(0, 9, (4, 7)).astype("int32")
+given[0, 4:] = given[1, :3] = 0
+np.savez("expected.npz", ids=given, y=model.predict(given, verbose=0))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    not all(map(importlib.util.find_spec, ("keras", "tensorflow", "tf2onnx"))),
+    reason="keras, tensorflow and tf2onnx are not installed",
+)
+@pytest.mark.parametrize("name", ["m.keras", "m.h5"])
+def test_what_a_refused_keras_model_is_told_makes_a_graph_that_is_read(
+    tmp_path: Path, name: str
+) -> None:
+    environment = {**os.environ, "KERAS_BACKEND": "tensorflow", "CUDA_VISIBLE_DEVICES": ""}
+    environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    folder = {"cwd": tmp_path, "env": environment, "check": True}
+    make = _KERAS_MODEL.replace("FILE", name)
+    subprocess.run([sys.executable, "-c", make], **folder)  # type: ignore[call-overload]
+    with pytest.raises(UnreadableUpload) as refusal:
+        refuse_foreign(tmp_path / name)
+    install, export = re.findall(r"`([^`]*)`", str(refusal.value))
+    assert install.startswith("pip install")
+    subprocess.run(export, shell=True, **folder)  # type: ignore[call-overload]
+    graph = read_graph(tmp_path / "model.onnx")
+    found = Counter(node.op_type for node in nodes(graph.graph))
+    assert (found["GRU"], found["RNN"], found["LSTM"], found["Loop"]) == (2, 1, 1, 0)
+    expected = np.load(tmp_path / "expected.npz")
+    (port,) = graph.graph.input
+    (given,) = run(graph, {port.name: expected["ids"]}).values()
+    np.testing.assert_allclose(given, expected["y"], rtol=0, atol=2e-6)
+    network = GraphNetwork.from_model(graph)
+    assert [axis.reasons for axis in network.report()] == [()] * 4
