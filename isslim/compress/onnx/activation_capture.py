@@ -23,6 +23,7 @@ from isslim.compress.onnx.model.attributes import subgraphs
 from isslim.compress.onnx.model.gates import Gate, reset_gate
 from isslim.compress.onnx.model.recurrent import H0, LENGTHS, B, R, W, X
 from isslim.compress.onnx.model.split_model import SplitModel, graphs, merge_constants, nodes
+from isslim.compress.onnx.model.windows import Window
 from isslim.compress.onnx.rewrite.named_arrays import LayerSite, Meaning
 from isslim.compress.onnx.trace.edits import Product, key
 from isslim.compress.onnx.trace.facts import AxisFacts
@@ -30,6 +31,10 @@ from isslim.compress.onnx.trace.types import Layer
 
 Rows = NDArray[np.float32]
 _SEEN = "seen:"
+_WINDOW_ROWS = 4096
+_ROWS_PER_CHANNEL = 16
+"""Rows that a convolution is observed by in one run, at most, or so many for each channel where
+that is more: neighbouring windows read nearly the same, and over an image there are many."""
 
 
 @dataclass(frozen=True)
@@ -85,6 +90,19 @@ class MatrixView:
     features: int
 
 
+@dataclass(frozen=True)
+class WindowView:
+    """The tensor that the window of a convolution slides over.
+
+    Attributes:
+        tensor: the tensor (N, C, L...).
+        window: the window.
+    """
+
+    tensor: Tensor
+    window: Window
+
+
 class Observer:
     """A graph that returns the activations that its sites read.
 
@@ -105,12 +123,13 @@ class Observer:
         for graph in graphs(structure.graph):
             self._homes |= {port.name: graph for port in graph.input}
             self._homes |= {name: graph for node in graph.node for name in node.output}
-        self.sites: dict[str, list[LayerView | MatrixView]] = {}
+        self.sites: dict[str, list[LayerView | MatrixView | WindowView]] = {}
         for name, layers in meaning.layers.items():
             for layer in layers:
                 self._show_layer(name, layer)
         for name, products in meaning.products.items():
-            self.sites[name] = [*filter(None, map(self._show_product, products))]
+            views = map(self._show_product, products)
+            self.sites[name] = [view for view in views if view is not None]
         self._widths: dict[str, int] = {}
         for site in meaning.declaration.sites:
             self._widths[site.name] = sum(part.size for part in meaning.declaration.parts(site))
@@ -136,7 +155,7 @@ class Observer:
                 if isinstance(each, LayerView):
                     parts += _layer_rows(each, fetched)
                 elif fetched[each.tensor.output].size:
-                    parts.append(_matrix_rows(each, fetched))
+                    parts.append(_product_rows(each, fetched))
             found[name] = np.concatenate(parts)
         return found
 
@@ -167,12 +186,16 @@ class Observer:
                         LayerView(site, inputs, outputs, initial, lengths, index, backward, reset)
                     )
 
-    def _show_product(self, product: Product) -> MatrixView | None:
+    def _show_product(self, product: Product) -> MatrixView | WindowView | None:
         layout = self._trace.layout(product.activation)
         rank = layout.rank if layout else 2
         kind = helper.np_dtype_to_tensor_dtype(self._parts.constants[product.matrix].dtype)
         tensor = self._show(product.activation, int(kind), rank)
-        return MatrixView(tensor, product.features - rank) if tensor else None
+        if tensor is None:
+            return None
+        if product.window is not None:
+            return WindowView(tensor, product.window)
+        return MatrixView(tensor, product.features - rank)
 
     def _find(self, wanted: str) -> NodeProto:
         return next(
@@ -337,7 +360,14 @@ def _runs(
     return list(value.reshape(-1, *value.shape[tensor.stacked :])) if tensor.stacked else [value]
 
 
-def _matrix_rows(seen: MatrixView, fetched: Mapping[str, NDArray[np.generic]]) -> Rows:
-    """The activations that a matrix read in one run of the graph (N, features)."""
-    value = np.moveaxis(fetched[seen.tensor.output], seen.features, -1)
-    return value.reshape(-1, value.shape[-1]).astype(np.float32)
+def _product_rows(
+    seen: MatrixView | WindowView, fetched: Mapping[str, NDArray[np.generic]]
+) -> Rows:
+    """The activations that a matrix, or a kernel, read in one run of the graph (N, features)."""
+    value = fetched[seen.tensor.output]
+    if isinstance(seen, MatrixView):
+        value = np.moveaxis(value, seen.features, -1)
+        return value.reshape(-1, value.shape[-1]).astype(np.float32)
+    # Of every iteration of the bodies around it.
+    value = value.reshape(-1, *value.shape[-1 - len(seen.window.sizes) :])
+    return seen.window.rows(value, max(_WINDOW_ROWS, _ROWS_PER_CHANNEL * value.shape[1]))

@@ -107,9 +107,11 @@ def repair(
             passed = offered.read(repaired[kept[axis]]) @ joint.T
             mixed[axis] = _Mixed(passed, bare=False)
         if site.bias is not None and correction != "nothing":
-            # Added to the current value: two sites may share a bias.
-            added = joint[:, offered.rows] @ offset
-            result[site.bias] = (result[site.bias].astype(np.float64) + added).astype(np.float32)
+            # Added to the current value: two sites may share a bias. The rows of a kernel are
+            # those of each place of its window, which are summed.
+            added = (joint[:, offered.rows] @ offset).reshape(-1, len(result[site.bias]))
+            offsets = result[site.bias].astype(np.float64) + added.sum(axis=0)
+            result[site.bias] = offsets.astype(np.float32)
     return result
 
 

@@ -223,6 +223,35 @@ def test_a_repair_tells_removed_twins_by_those_that_stay(kind: str, reset: int) 
     np.testing.assert_allclose(made, silent, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("bias", [True, False])
+def test_a_repair_of_a_kernel_tells_removed_twins_by_those_that_stay(bias: bool) -> None:
+    b = Builder(rng=np.random.default_rng(3))
+    x = b.floats("x", (40, BATCH, WIDTH), ["T", "B", WIDTH])
+    # Units H..2H are copies of 0..H.
+    rows = np.tile(b.rng.normal(0, 0.7, (1, UNITS, WIDTH)), (1, 2, 1))
+    weights = [b.constant(rows, np.float32), b.weights(1, 2 * UNITS, 2 * UNITS, scale=0)]
+    b.node("RNN", [x, *weights], ["a"], hidden_size=2 * UNITS)
+    read = b.node("Transpose", [b.squeeze("a", 1)], perm=[1, 2, 0])
+    kernel, added = b.weights(2, 2 * UNITS, 3), [b.weights(2)] if bias else []
+    form = {"pads": [2, 2], "dilations": [2], "strides": [3]}
+    b.output(b.node("Conv", [read, kernel, *added], **form), "y", ["B", 2, "T"])  # type: ignore[arg-type]
+    network = GraphNetwork.from_model(simplified(b.model()))
+    observer = network.observer()
+    seen = observer.rows(run(observer.model, b.feeds))
+    assert seen[kernel].shape == (14 * 3 * BATCH, 2 * UNITS)  # 14 positions of 3 places each
+    moments = {name: Moments.of(each) for name, each in seen.items()}
+    keep = {"units:rnn_0.forward": np.arange(UNITS)}
+    repaired = repair(network.arrays(), network.declaration(), keep, moments)
+    small, _ = axes.select_components(repaired, network.declaration(), keep)
+    expected = run(network.model(), b.feeds)["y"]
+    plain = np.abs(run(cut(network, keep).model(), b.feeds)["y"] - expected).max()
+    made = run(network.rebuilt(small).model(), b.feeds)["y"]
+    assert plain > 0.3
+    np.testing.assert_allclose(made, expected, rtol=0, atol=0.01 * np.abs(expected).max())
+    silent = run(network.rebuilt(repaired).masked_reference(keep), b.feeds)["y"]
+    np.testing.assert_allclose(made, silent, rtol=1e-5, atol=1e-5)
+
+
 @pytest.mark.parametrize(("kind", "reset"), [("LSTM", 0), ("RNN", 0), ("GRU", 0), ("GRU", 1)])
 def test_every_site_has_the_view_of_its_kind(kind: str, reset: int) -> None:
     b, _ = drawn(kind, "bidirectional", lengths=True, reset=reset)

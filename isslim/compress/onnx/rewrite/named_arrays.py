@@ -13,6 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 from itertools import chain, groupby
+from math import prod
 
 import numpy as np
 
@@ -233,11 +234,14 @@ class _Declaring:
         if not reads and not self._touches(gives):
             return
         value = self._trace.parts.constants[product.matrix]
-        matrix = canonical(value, product)
-        rows: Dimension = segments(self._pool, gives) if gives else (Segment(None, len(matrix)),)
+        count = value.shape[product.gives]
+        rows: Dimension = segments(self._pool, gives) if gives else (Segment(None, count),)
         self._products[product.matrix] = [product]
-        self._put(product.matrix, matrix, rows, segments(self._pool, product.blocks))
-        bias = self._bias(product, rows, len(matrix), reads=reads)
+        matrix = canonical(value, product)
+        # A kernel's outputs repeat in every place of its window, as units do in every gate.
+        repeated = rows * prod(value.shape[2:])
+        self._put(product.matrix, matrix, repeated, segments(self._pool, product.blocks))
+        bias = self._bias(product, rows, count, reads=reads)
         if reads:
             activations = self._activations(product.blocks, product.matrix)
             site = PreActivation(product.matrix, (InputMatrix(product.matrix, activations),), bias)
@@ -289,11 +293,27 @@ class _Declaring:
 
 
 def canonical(value: np.ndarray, product: Product) -> np.ndarray:
-    """A matrix as (out, in); a kernel of size 1 counts as one.
+    """A matrix as (out, in), a kernel as (places out, in): a matrix for each place of its window.
 
     Args:
-        value: (out, in) or (in, out), followed by dimensions of size 1.
+        value: (out, in) or (in, out), followed by the sizes of a window.
         product: which of the two it is.
     """
-    flat = value.reshape(value.shape[:2])
-    return flat if product.gives == 0 else flat.T
+    count = prod(value.shape[2:])
+    places = value.reshape(*value.shape[:2], count)
+    lying = places if product.gives == 0 else places.swapaxes(0, 1)
+    return np.moveaxis(lying, 2, 0).reshape(count * len(lying), lying.shape[1])
+
+
+def uncanonical(array: np.ndarray, product: Product, window: tuple[int, ...]) -> np.ndarray:
+    """The inverse of `canonical`.
+
+    Args:
+        array: (places out, in), of any sizes.
+        product: how its constant lies.
+        window: sizes of the window; none of a matrix.
+    """
+    count = prod(window)
+    places = np.moveaxis(array.reshape(count, len(array) // count, array.shape[1]), 0, 2)
+    lying = places if product.gives == 0 else places.swapaxes(0, 1)
+    return lying.reshape(*lying.shape[:2], *window)

@@ -13,7 +13,7 @@ from onnx import NodeProto
 from isslim.compress.onnx.model.attributes import get_float, set_attribute
 from isslim.compress.onnx.model.recurrent import B, Cell, P, R, W, tensors
 from isslim.compress.onnx.model.split_model import SplitModel, nodes, set_input
-from isslim.compress.onnx.rewrite.named_arrays import Meaning
+from isslim.compress.onnx.rewrite.named_arrays import Meaning, uncanonical
 from isslim.compress.onnx.rewrite.sizes import Sizes
 from isslim.compress.onnx.trace.edits import Product, key
 from isslim.compress.onnx.trace.facts import AxisFacts
@@ -93,16 +93,14 @@ class _Filling:
             set_attribute(node, "hidden_size", int(made[R].shape[2]))
 
     def product(self, name: str, product: Product) -> None:
-        """A matrix (out, in) or (in, out); a kernel of size 1 has further dimensions of size 1.
+        """A matrix (out, in) or (in, out); a kernel has further dimensions, those of its window.
 
         Args:
             name: of the constant, and of its array (out, in).
             product: says which of its dimensions are the outputs.
         """
-        placed = self._placed(name)
-        lying = placed if product.gives == 0 else placed.T
-        ones = self._trace.parts.constants[name].shape[2:]
-        self._set(name, lying.reshape(*lying.shape, *ones))
+        window = self._trace.parts.constants[name].shape[2:]
+        self._set(name, uncanonical(self._placed(name), product, window))
 
     def constant(self, name: str) -> None:
         """Any other constant; a bias is flat in its canonical form."""

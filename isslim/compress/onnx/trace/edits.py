@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from onnx import NodeProto
 
 from isslim.compress.onnx.model.layouts import Blocks
+from isslim.compress.onnx.model.windows import Window
 
 
 def key(node: NodeProto) -> str:
@@ -142,6 +143,7 @@ class Product:
         bias: name of a constant that is added to the result, one number for each output, and
             nothing else.
         scale: what the bias is multiplied with to be in the matrix's terms (Gemm's beta / alpha).
+        window: of a Conv whose kernel is a matrix for each of several places.
     """
 
     node: str
@@ -154,6 +156,7 @@ class Product:
     blocks: Blocks
     bias: str | None = None
     scale: float = 1.0
+    window: Window | None = None
 
 
 def divided(edit: Edit, divide: Callable[[Blocks], Blocks]) -> Edit:

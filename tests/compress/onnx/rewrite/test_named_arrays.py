@@ -7,7 +7,7 @@ import pytest
 
 from isslim.compress.onnx.model.layouts import Block
 from isslim.compress.onnx.model.recurrent import view
-from isslim.compress.onnx.rewrite.named_arrays import LayerSite, canonical, segments
+from isslim.compress.onnx.rewrite.named_arrays import LayerSite, canonical, segments, uncanonical
 from isslim.compress.onnx.trace.edits import Product
 from isslim.compress.pruning.axes import Segment
 from tests.compress.onnx.drawing import BATCH, STEPS, Builder
@@ -157,3 +157,12 @@ def test_components_are_numbered_where_they_are_selected_by_number() -> None:
     name = "units:gru_0.forward"
     np.testing.assert_array_equal(arrays[f"{name}.kept"], np.arange(UNITS))
     assert meaning.declaration.dimensions[f"{name}.kept"] == ((Segment(name, UNITS),),)
+
+
+@pytest.mark.parametrize(("shape", "gives"), [((4, 3), 1), ((4, 3), 0), ((4, 3, 2, 5), 0)])
+def test_a_constant_comes_back_from_its_canonical_form(shape: tuple[int, ...], gives: int) -> None:
+    value = np.random.default_rng(0).normal(size=shape)
+    product = Product("n", 1, "m", 1 - gives, gives, "x", 0, ())
+    made = canonical(value, product)
+    assert made.shape == (value.size // shape[1 - gives], shape[1 - gives])
+    np.testing.assert_array_equal(uncanonical(made, product, shape[2:]), value)

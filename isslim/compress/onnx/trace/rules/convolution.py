@@ -8,6 +8,7 @@ import numpy as np
 
 from isslim.compress.onnx.model.attributes import get_int
 from isslim.compress.onnx.model.layouts import Blocks, Dim, Layout, size
+from isslim.compress.onnx.model.windows import Window
 from isslim.compress.onnx.trace.context import RuleContext
 from isslim.compress.onnx.trace.edits import Channels, Product
 from isslim.compress.onnx.trace.rule import rule
@@ -48,8 +49,8 @@ def _reads_all(context: RuleContext, layout: Layout, kernel: np.ndarray) -> None
     bias = _bias(context)
     if bias:
         context.index_constant(2, {0: made})
-    # Only a window of one point is a matrix, whose repair is a matrix too.
-    if kernel[0, 0].size == 1 and isinstance(read, tuple):
+    if isinstance(read, tuple) and kernel.size:
+        one_point = kernel[0, 0].size == 1
         product = Product(
             node=context.key,
             index=1,
@@ -61,6 +62,7 @@ def _reads_all(context: RuleContext, layout: Layout, kernel: np.ndarray) -> None
             blocks=read,
             # Repair changes it, which another reader must not see.
             bias=bias if bias and context.graph.readers[bias] == 1 else None,
+            window=None if one_point else Window.of(context.node, kernel.shape[2:]),
         )
         context.note_product(product)
     context.set_layout(_with_space(context, layout, made))

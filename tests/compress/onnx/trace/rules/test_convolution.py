@@ -12,6 +12,7 @@ from isslim.compress.onnx.trace.rules.convolution import (
     SLIDES_OVER_UNITS,
 )
 from isslim.compress.onnx.trace.rules.obstacles import BIAS_NOT_CONSTANT
+from isslim.compress.pruning.axes import Segment
 from tests.compress.onnx.trace.rules.recurrences import Values
 from tests.compress.onnx.trace.rules.units import (
     BATCH,
@@ -55,15 +56,19 @@ def test_kernel_reads_units(window: int, bias: bool) -> None:
     assert_close(cut.y, convolved(steps, cut.constant(kernel), numbers))
 
 
-def test_kernel_of_one_point_is_a_matrix_with_a_bias_and_a_wider_one_is_none() -> None:
-    for window, expected in ((1, True), (3, False)):
-        graph = UnitsGraph()
-        layer, kernel, bias = graph.layer(), graph.b.weights(2, UNITS, window), graph.floats(2)
-        value = graph.b.node("Conv", [channels(graph, layer), kernel, bias], kernel_shape=[window])
-        cut = graph.cut(value)
-        sites = {site.name: site.bias for site in cut.network.declaration().sites}
-        assert (kernel in sites) == expected
-        assert sites.get(kernel) == (bias if expected else None)
+@pytest.mark.parametrize("window", [1, 3])
+def test_kernel_is_a_matrix_for_each_place_of_its_window_with_one_bias(window: int) -> None:
+    graph = UnitsGraph()
+    layer, kernel, bias = graph.layer(), graph.b.weights(2, UNITS, window), graph.floats(2)
+    value = graph.b.node("Conv", [channels(graph, layer), kernel, bias], kernel_shape=[window])
+    network = graph.cut(value).network
+    assert {site.name: site.bias for site in network.declaration().sites}[kernel] == bias
+    (rows, columns) = network.declaration().dimensions[kernel]
+    assert rows == (Segment(None, 2),) * window
+    assert columns == (Segment(f"units:{layer.node.name}.forward", UNITS),)
+    places = np.split(network.arrays()[kernel], window)
+    for place, matrix in enumerate(places):
+        np.testing.assert_array_equal(matrix, graph.b.constants[kernel][..., place])
 
 
 def test_outputs_of_a_kernel_meet_units() -> None:
