@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import redirect_stdout
 from functools import cache
 from pathlib import Path
@@ -92,7 +92,7 @@ class OrtSession:
         return session
 
     def _run(self, outputs: Sequence[str], feed: Mapping[str, Any]) -> list[Any]:
-        """Runs the graph; the one place where ONNX Runtime is called.
+        """Runs the graph.
 
         Args:
             outputs: names of the requested outputs.
@@ -101,10 +101,22 @@ class OrtSession:
         Raises:
             RunStopped: when the control ended the run.
         """
+        return list(self._controlled(self._session.run, outputs, feed))
+
+    def _controlled(self, run: Callable[..., Sequence[Any]], *arguments: object) -> Sequence[Any]:
+        """Every run of the graph goes through here.
+
+        Args:
+            run: called with the arguments and the options of ONNX Runtime.
+            *arguments: all but the options.
+
+        Raises:
+            RunStopped: when the control ended the run.
+        """
         if self._control is None:
-            return list(self._session.run(outputs, feed))
+            return run(*arguments, None)
         try:
-            return list(self._session.run(outputs, feed, self._control.options))
+            return run(*arguments, self._control.options)
         except Exception as fault:  # ONNX Runtime's errors have no root of their own
             if self._control.stopped:
                 raise RunStopped from fault

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from isslim.runtime.bound_runs import BoundRuns
 from isslim.runtime.contract import (
     LENGTHS,
     LOG_PROBS,
@@ -54,9 +55,14 @@ class LanguageSession(OrtSession):
         if issues:
             raise GraphRefused(path, issues)
         self.vocabulary = signature.vocabulary
-        self._states, self._positions = signature.states, signature.positions
+        self._states = signature.states
         self._names = [name for name, _ in signature.states]
         self._wanted = [TOKEN_LOG_PROBS, LOG_PROBS, *(name + STATE_OUT for name in self._names)]
+        self._inputs = [TOKENS, TARGETS, LENGTHS, signature.positions, *self._names]
+        # On a GPU arrays would have to be bound there.
+        self._bound = (
+            BoundRuns(self._session, self._inputs, self._wanted) if device == "cpu" else None
+        )
 
     def zero_state(self, batch: int) -> State:
         """The state before a text: zeros, float32 (1, B, H) each."""
@@ -95,9 +101,12 @@ class LanguageSession(OrtSession):
             raise ValueError(
                 f"lengths must lie between 1 and {len(tokens)}: {lengths.min()} to {lengths.max()}"
             )
-        feed = {TOKENS: tokens, TARGETS: targets, LENGTHS: lengths, **state}
-        feed[self._positions] = positions
-        of_targets, at_positions, *after = self._run(self._wanted, feed)
+        arrays = [tokens, targets, lengths, positions, *[state[name] for name in self._names]]
+        of_targets, at_positions, *after = (
+            self._run(self._wanted, dict(zip(self._inputs, arrays, strict=True)))
+            if self._bound is None
+            else self._controlled(self._bound.run, arrays)
+        )
         return of_targets, at_positions, dict(zip(self._names, after, strict=True))
 
 
