@@ -290,6 +290,8 @@ def _sized(removal_plan: RemovalPlan, keep: Keep) -> NetworkAxes:
     )
 
 
+GRID = (0.2, 0.4, 0.6, 0.8)
+"""Shares that are tried first, ascending: they draw the curve."""
 LAST_PIECE = 0.1
 """Share of all savings from which what goes last in one piece is tried for itself."""
 
@@ -305,7 +307,7 @@ class Probe:
 def bisect_share(
     evaluate: Callable[[float], Probe],
     *,
-    grid: Sequence[float] = (0.2, 0.4, 0.6, 0.8),
+    grid: Sequence[float] = GRID,
     refinements: int = 4,
 ) -> float | None:
     """The largest share within the budget: a coarse grid (it draws the curve), then bisection.

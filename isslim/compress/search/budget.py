@@ -24,9 +24,16 @@ from isslim.compress.contract import ModelTask, Quality
 from isslim.compress.errors import BudgetNotMet
 from isslim.compress.progress import Progress
 from isslim.compress.pruning import axes
-from isslim.compress.pruning.axes import Arrays, NetworkAxes
+from isslim.compress.pruning.axes import NetworkAxes
 from isslim.compress.pruning.network import Model
-from isslim.compress.pruning.ranking import Probe, Pruned, RemovalPlan, bisect_share, prune
+from isslim.compress.pruning.ranking import (
+    GRID,
+    Probe,
+    Pruned,
+    RemovalPlan,
+    bisect_share,
+    prune,
+)
 from isslim.compress.pruning.repair import Correction
 from isslim.types.manifest import CurvePoint
 from isslim.types.quality import SLACK, MetricFormat, compared_loss, metric_format_of
@@ -34,14 +41,13 @@ from isslim.types.recipe import Budget, Recipe
 
 Known = dict[tuple[float, Correction], Quality]
 """Evaluated candidates, by the removed share and the replacement of the removed components."""
-WEAKER: tuple[Correction, ...] = ("means", "nothing")
-"""What a regression competes with: on few rows, or where a unit cannot be predicted from the
-others, less is better."""
 CORRECTION_TEXTS: dict[Correction, str] = {
     "inputs": "",
     "means": ", means standing in for what was removed",
     "nothing": ", nothing standing in for what was removed",
 }
+"""What a regression competes with, and itself: on few rows, or where a unit cannot be predicted
+from the others, less is better."""
 MIN_GAIN = 0.02
 """Within a budget of quality, a model that saves less than this share of both its parameters and
 its multiply-adds is no answer.
@@ -110,16 +116,9 @@ def find_within_budget(  # noqa: PLR0913 - what to search in, by what, and what 
     """
     whole = task.parameters(removal_plan.whole), axes.mult_adds(removal_plan.whole)
     clock = None if recipe.budget.speedup is None else _clock(task, work)
+    known = {} if known is None else known
     searching = _Search(
-        removal_plan,
-        task,
-        recipe.budget,
-        *whole,
-        clock,
-        progress,
-        allowance,
-        {} if known is None else known,
-        beyond,
+        removal_plan, task, recipe.budget, *whole, clock, progress, allowance, known, beyond
     )
     limited = recipe.budget.quality is not None
 
@@ -148,12 +147,11 @@ def find_within_budget(  # noqa: PLR0913 - what to search in, by what, and what 
 class _Tried:
     """A candidate, and whether it reaches what is asked for; its quality where that was looked at.
 
-    Its arrays are emptied afterwards: those of all candidates together would take gigabytes.
+    Its arrays are not kept: those of all candidates together would take gigabytes.
     """
 
     share: float
     declaration: NetworkAxes
-    arrays: Arrays
     parameters: int
     mult_adds: int
     speedup: float | None
@@ -186,7 +184,6 @@ class _Search(Generic[Model]):
         each = _Tried(
             pruned.share,
             pruned.declaration,
-            pruned.arrays,
             self.task.parameters(pruned.declaration),
             axes.mult_adds(pruned.declaration),
             speedup,
@@ -195,9 +192,10 @@ class _Search(Generic[Model]):
             f"{each.parameters:,} parameters",
             (each.share, each.correction) not in self.known,
         )
-        if self.budget.quality is not None or not self.task.costly:
+        # A size is found by counting; a few points for the curve are enough.
+        is_counted = self.budget.size_ratio is not None and share not in GRID
+        if self.budget.quality is not None or not (self.task.costly or is_counted):
             each.quality = self.evaluate(each.share, each.correction, network)
-            each.arrays = {}
         each.good = self.keeps(each, surely, self.allowance, self.beyond)
         if self.budget.quality is not None and not each.good and not self.task.costly:
             each = self.corrected(each)
@@ -216,15 +214,11 @@ class _Search(Generic[Model]):
 
     def corrected(self, each: _Tried) -> _Tried:
         """A candidate with its best correction, which replaces the candidate in the search."""
-        if each.quality is None:
+        if each.quality is None and self.task.costly:
             return each
-        qualities: dict[Correction, Quality] = {each.correction: each.quality}
-        for weaker in WEAKER:
-            if weaker not in qualities:
-                arrays = prune(self.removal_plan, each.share, weaker).arrays
-                qualities[weaker] = self.evaluate(
-                    each.share, weaker, self.task.original.rebuilt(arrays)
-                )
+        qualities = {
+            correction: self.evaluate(each.share, correction) for correction in CORRECTION_TEXTS
+        }
         best = min(qualities, key=lambda correction: qualities[correction].loss)
         found = replace(each, correction=best, quality=qualities[best])
         self.tried = [found if other is each else other for other in self.tried]
@@ -254,15 +248,20 @@ class _Search(Generic[Model]):
         """See `gain`."""
         return gain(each.parameters, each.mult_adds, self.parameters, self.mult_adds)
 
-    def evaluate(self, share: float, correction: Correction, network: Model) -> Quality:
+    def evaluate(
+        self, share: float, correction: Correction, network: Model | None = None
+    ) -> Quality:
         """Of the network at a share; what is known is not evaluated again.
 
         Args:
             share: of all removable savings, how much is gone.
             correction: the replacement of the removed components.
-            network: the candidate that both stand for.
+            network: the candidate that both stand for; None: it is made here.
         """
         if (share, correction) not in self.known:
+            if network is None:
+                pruned = prune(self.removal_plan, share, correction)
+                network = self.task.original.rebuilt(pruned.arrays)
             self.known[share, correction] = self.task.evaluate(network)
         return self.known[share, correction]
 
@@ -274,14 +273,13 @@ class _Search(Generic[Model]):
         once = {
             (each.share, each.correction, each.speedup): each
             for each in self.tried
-            if each is not chosen
+            if each is not chosen and each.quality is not None
         }
         if chosen is not None:
             once[chosen.share, chosen.correction, chosen.speedup] = chosen
-        evaluated = [each for each in once.values() if each.quality is not None or each is chosen]
         points = [
             self.point(each, chosen=each is chosen)
-            for each in sorted(evaluated, key=lambda each: each.share)
+            for each in sorted(once.values(), key=lambda each: each.share)
         ]
         return [point for point in points if math.isfinite(point.loss)]
 
@@ -289,13 +287,11 @@ class _Search(Generic[Model]):
         """A candidate as a point of the curve; evaluated if it was not yet.
 
         Args:
-            each: the candidate; its arrays are needed where it was not evaluated.
+            each: the candidate.
             chosen: whether it is what the search returns.
         """
         if each.quality is None:
-            each.quality = self.evaluate(
-                each.share, each.correction, self.task.original.rebuilt(each.arrays)
-            )
+            each.quality = self.evaluate(each.share, each.correction)
         return CurvePoint(
             sizes=dict(each.declaration.axes),
             removed_share=each.share,

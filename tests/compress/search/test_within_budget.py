@@ -192,9 +192,14 @@ def test_a_size_budget_leaves_the_largest_within_it(costly: bool, tmp_path: Path
         assert found.quality is not None
         assert found.pruned.correction == chosen.correction == "nothing"
         assert [point.removed_share for point in found.curve] == [
-            SHARES[gone] for gone in (3, 6, 9, 10, 11, 11, 12)
+            SHARES[gone] for gone in (3, 6, 9, 11, 12)
         ]
-        assert [point.within_budget for point in found.curve] == [False] * 4 + [True] * 3
+        assert [point.within_budget for point in found.curve] == [False] * 3 + [True] * 2
+        # What was only counted was not evaluated; what was chosen, with each correction.
+        assert task.judged == [
+            *((UNITS - gone, "inputs") for gone in (3, 6, 9, 12)),
+            *((UNITS - 11, correction) for correction in ("inputs", "means", "nothing")),
+        ]
         assert told[0][1].startswith("19% removed: perplexity")
 
 
@@ -241,7 +246,7 @@ def test_size_that_cannot_be_reached_is_refused_with_the_smallest(tmp_path: Path
         "possible"
     )
     assert [point.removed_share for point in answer.curve] == [
-        SHARES[gone] for gone in (3, 6, 9, 12, 14, 15)
+        SHARES[gone] for gone in (3, 6, 9, 12, 15)
     ]
     assert not any(point.within_budget or point.chosen for point in answer.curve)
 
