@@ -405,6 +405,17 @@ def test_speed_at_the_papers_sizes_is_as_its_record_says() -> None:
         assert cells[6] == f"{times[0] / times[3]:.1f}x"
 
 
+def test_peers_are_as_their_record_says() -> None:
+    for each in record_of("peers")["rows"]:
+        if each["perplexity"] is None:
+            continue
+        cells = row(DOCS / "benchmarks.md", f"{each['tool']} | {each['perplexity']:.2f} ")
+        assert cells[1:3] == [f"{each['perplexity']:.2f}", f"{each['file_mb']:.2f}"]
+        assert cells[3:] == [
+            f"{each['as_fast'][key]:.2f}x" for key in ("batch", "sentence", "step")
+        ]
+
+
 def test_int8_cells_are_as_their_record_says() -> None:
     every = record_of("int8_cells")["rows"]
     for steps in (every[start : start + 3] for start in range(0, len(every), 3)):
