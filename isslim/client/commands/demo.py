@@ -25,7 +25,7 @@ def demo(
     """Trains, compresses and serves a small model, here.
 
     The model learns the documentation inside Python. It is kept: a second run begins with the
-    compression, with at most two minutes of distillation. In the folder are then the model, its
+    compression, with at most three minutes of distillation. In the folder are then the model, its
     files in `home`, and `summary.json`: the rise of perplexity, units before and after, and how
     many times as fast as int8 alone and as the original the small model is.
     """

@@ -32,6 +32,8 @@ from isslim.compress.pruning.ranking import (
     Pruned,
     RemovalPlan,
     bisect_share,
+    kept_indices,
+    outline,
     prune,
 )
 from isslim.compress.pruning.repair import Correction
@@ -178,23 +180,26 @@ class _Search(Generic[Model]):
 
     def reached(self, share: float) -> bool:
         """Tries a candidate: whether it reaches what is asked for, the allowance counted in."""
-        pruned = prune(self.removal_plan, share)
-        network = self.task.original.rebuilt(pruned.arrays)
-        speedup, surely = (None, None) if self.clock is None else self.clock(network)
+        # A size is found by counting; a few points for the curve are enough.
+        if self.budget.size_ratio is not None and (self.task.costly or share not in GRID):
+            keep, gone = kept_indices(self.removal_plan, share)
+            network, declaration = None, outline(self.removal_plan, keep)
+        else:
+            pruned = prune(self.removal_plan, share)
+            network, declaration = self.task.original.rebuilt(pruned.arrays), pruned.declaration
+            gone = pruned.share
+        clock = self.clock
+        speedup, surely = (None, None) if clock is None or network is None else clock(network)
         each = _Tried(
-            pruned.share,
-            pruned.declaration,
-            self.task.parameters(pruned.declaration),
-            axes.mult_adds(pruned.declaration),
+            gone,
+            declaration,
+            self.task.parameters(declaration),
+            axes.mult_adds(declaration),
             speedup,
         )
-        description, fresh = (
-            f"{each.parameters:,} parameters",
-            (each.share, each.correction) not in self.known,
-        )
-        # A size is found by counting; a few points for the curve are enough.
-        is_counted = self.budget.size_ratio is not None and share not in GRID
-        if self.budget.quality is not None or not (self.task.costly or is_counted):
+        description = f"{each.parameters:,} parameters"
+        fresh = (each.share, each.correction) not in self.known
+        if network is not None and (self.budget.quality is not None or not self.task.costly):
             each.quality = self.evaluate(each.share, each.correction, network)
         each.good = self.keeps(each, surely, self.allowance, self.beyond)
         if self.budget.quality is not None and not each.good and not self.task.costly:
@@ -209,7 +214,7 @@ class _Search(Generic[Model]):
         if fresh and each.quality is not None:
             self.progress.on_point(self.point(each))
         if fresh:
-            self.progress(len(self.tried) / 9, f"{pruned.share:.0%} removed: {description}")
+            self.progress(len(self.tried) / 9, f"{gone:.0%} removed: {description}")
         return each.good
 
     def corrected(self, each: _Tried) -> _Tried:
