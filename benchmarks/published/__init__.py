@@ -1,0 +1,1 @@
+"""Published models with recurrent layers, one module each, and what they are judged by."""
