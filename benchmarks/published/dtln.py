@@ -99,5 +99,6 @@ MODELS = (
             _score,
         ),
         states=FIRST,
+        calibration=range(16),
     ),
 )

@@ -36,7 +36,7 @@ def measured(model: Published, speakers: Speakers, change: float, minutes: float
     Args:
         model: which.
         speakers: by number.
-        change: the change of outputs that is allowed where there are no targets.
+        change: the change of outputs that is allowed where the model has no limit of its own.
         minutes: most minutes of distillation; None: the product's default.
     """
     began = time.monotonic()

@@ -20,7 +20,9 @@ Speakers = Callable[[int], Spoken]
 """What the speaker of that number says."""
 Streams = list[list[NamedArrays]]
 """Per speaker or page, runs in order."""
-CALIBRATION, HELD_OUT = range(6), range(100, 103)
+HELD_OUT = range(100, 103)
+EQUAL = 0.002
+"""What budgets allow of accuracy, F1 or error rate: 0.2 points of 100 count as the same."""
 SCORED_FROM = 200
 """The first number that a task is scored on."""
 
@@ -56,15 +58,17 @@ class Published:
         streams: inputs of the speakers or pages of these numbers, per speaker or page in order;
             states are left out. They may hold targets (`target:<output>`).
         task: None: the change of its outputs is all that is known.
-        limit: a metric on targets and the loss in it that the budget allows; None: the change of
-            outputs that the command line allows.
+        limit: a metric, and the loss in it that the budget allows; None: the change of outputs that
+            the command line allows.
+        confident: see `Budget.confident`.
         written: writes the graph of that file to a path; None: the file is a graph.
         companions: further distributions, which hold texts or labels.
         states: inputs that carry a state, with the output that they are next time and their first
             value's shape.
         evaluated_outputs: the outputs that count; none: all but the states that are recognised.
         blank: of CTC, the class that stands for none.
-        calibration: numbers of what is recorded for calibration.
+        calibration: numbers of what is recorded for calibration: the more, the better distillation
+            generalises.
         held_out: numbers of what the budget is kept to on.
     """
 
@@ -73,12 +77,13 @@ class Published:
     streams: Callable[[Speakers, range], Streams]
     task: Task | None = None
     limit: tuple[str, float] | None = None
+    confident: bool | None = None
     written: Callable[[Path, Path], None] | None = None
     companions: tuple[str, ...] = ()
     states: Mapping[str, tuple[str, tuple[int, ...]]] = field(default_factory=dict)
     evaluated_outputs: tuple[str, ...] = ()
     blank: int | None = None
-    calibration: range = CALIBRATION
+    calibration: range = field(kw_only=True)
     held_out: range = HELD_OUT
 
     @property
@@ -108,12 +113,12 @@ class Published:
         """The recipe of its compression.
 
         Args:
-            change: the change of outputs that is allowed where there are no targets.
+            change: the change of outputs that is allowed where the model has no limit of its own.
             minutes: most minutes of distillation; None: the product's default.
         """
         metric, loss = self.limit or ("output_change", change)
         return Recipe(
-            budget=Budget(loss=loss),
+            budget=Budget(loss=loss, confident=self.confident),
             metric=metric,
             outputs=list(self.evaluated_outputs),
             blank=self.blank,

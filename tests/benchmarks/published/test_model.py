@@ -11,7 +11,8 @@ from tests.benchmarks.published.packages import package
 
 
 def model(**options: object) -> Published:
-    return Published("made-up", "made_up/weights.bin", lambda speakers, numbers: [], **options)  # type: ignore[arg-type]
+    given = {"streams": lambda speakers, numbers: [], "calibration": range(1), **options}
+    return Published("made-up", "made_up/weights.bin", **given)  # type: ignore[arg-type]
 
 
 @pytest.fixture
@@ -47,9 +48,11 @@ def test_the_graph_is_the_file_or_what_is_made_of_it(installed: Path) -> None:
 
 
 def test_a_budget_is_that_of_the_targets_or_the_change_of_outputs() -> None:
-    labelled = model(limit=("ctc_error_rate", 0.005), blank=3).recipe(0.1, None)
+    labelled = model(limit=("ctc_error_rate", 0.005), confident=False, blank=3).recipe(0.1, None)
     assert (labelled.metric, labelled.budget.loss) == ("ctc_error_rate", 0.005)
+    assert labelled.budget.confident is False
     assert (labelled.blank, labelled.stream, labelled.minutes) == (3, None, None)
     plain = model(evaluated_outputs=("output",)).recipe(0.1, 2)
     assert (plain.metric, plain.budget.loss) == ("output_change", 0.1)
+    assert plain.budget.confident is None
     assert (plain.stream, plain.outputs, plain.minutes) == (False, ["output"], 2)
