@@ -6,6 +6,8 @@ UNITS = "units:"
 """Prefix of the axes of recurrent units."""
 RANK = "rank:"
 """Prefix of the axes of narrow layers' widths."""
+OPERATOR = f"{RANK}input of "
+"""Prefix of those before the operators of an ONNX graph, whose names follow."""
 _RECURRENT = ".recurrent"
 
 
@@ -27,6 +29,11 @@ def layer_of(axis: str) -> str:
 def rank_of_input(layer: str) -> str:
     """The name of the axis of the narrow layer before a recurrent layer's input."""
     return f"{RANK}{layer}.input"
+
+
+def rank_of_operator(name: str) -> str:
+    """The name of the axis of the narrow layer before the input of a graph's operator."""
+    return f"{OPERATOR}{name}"
 
 
 def rank_of_recurrence(layer: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from isslim.types.axis_names import is_rank, is_units, layer_of, units_of
+from isslim.types.axis_names import OPERATOR, RANK, is_rank, is_units, layer_of, units_of
 from isslim.types.kinds.registry import run_label as describe_run
 from isslim.types.manifest import LatencyRecord, Ratio
 
@@ -68,6 +68,8 @@ def axis_name(axis: str) -> str:
         named = _LSTMS.get(reader["layer"])
         layer = axis_name(units_of(reader["layer"])) if named is None else named[0]
         return f"{_READ[reader['what']]} of {layer}"
+    if axis.startswith(OPERATOR):
+        return axis.removeprefix(RANK)
     layer_match = _LAYER.fullmatch(layer_of(axis)) if is_units(axis) else None
     if layer_match is None:
         return layer_of(axis)
@@ -89,11 +91,12 @@ def directions_read(axis: str, sizes: Mapping[str, int]) -> int | None:
 
     Returns:
         None where that width is no axis, as of an embedding that is tied to the softmax, or of the
-        words of a question-answering model.
+        words of a question-answering model, and where names do not tell, as in an ONNX graph.
     """
     reader, layers = _READER.fullmatch(axis), [name for name in sizes if is_units(name)]
     if reader is None:
-        return sizes[layers[-1]] if is_narrow(axis) and layers else None
+        softmax = axis == _BOTTLENECK or _BLOCK.fullmatch(axis)
+        return sizes[layers[-1]] if softmax and layers else None
     if reader["layer"] in _LSTMS:
         times = _LSTMS[reader["layer"]][1].items()
         units = (

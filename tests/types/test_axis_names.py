@@ -10,6 +10,7 @@ from isslim.types.axis_names import (
     layer_of,
     rank_of_block,
     rank_of_input,
+    rank_of_operator,
     rank_of_recurrence,
     units_of,
 )
@@ -52,6 +53,7 @@ def test_only_layers_of_language_models_are_counted_from_one(axis: str, name: st
         (rank_of_recurrence("gru0"), "rank:gru0.recurrent", "recurrence of GRU layer 1"),
         (rank_of_block(2), "rank:softmax2", "softmax block 3"),
         ("rank:A.input", "rank:A.input", "rank:A.input"),
+        (rank_of_operator("/a/LSTM_1"), "rank:input of /a/LSTM_1", "input of /a/LSTM_1"),
     ],
 )
 def test_ranks_are_named_by_what_reads_through_them(axis: str, written: str, name: str) -> None:

@@ -6,7 +6,7 @@ its origin is always known: its own arrays record which units were kept.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, Self
 
 from onnx import ModelProto
@@ -20,6 +20,12 @@ from isslim.compress.onnx.model.stacks import read_stacks
 from isslim.compress.onnx.normalise.carried_states import carried_states, state_outputs
 from isslim.compress.onnx.normalise.normal_form import normal_form
 from isslim.compress.onnx.rewrite.named_arrays import Meaning, declare
+from isslim.compress.onnx.rewrite.narrow_layers import (
+    as_narrow,
+    multiplied_out,
+    narrow_places,
+    without_biases,
+)
 from isslim.compress.onnx.rewrite.sizes import read_sizes
 from isslim.compress.onnx.rewrite.write import write
 from isslim.compress.onnx.trace.facts import AxisFacts
@@ -51,12 +57,14 @@ class GraphNetwork:
     Attributes:
         source: the graph that it was read from, at full size.
         trace: the axes of that graph.
-        meaning: how the arrays relate to it.
+        meaning: how the arrays relate to it, with the narrow layers among them.
+        places: where narrow layers may stand.
     """
 
     source: SplitModel
     trace: AxisFacts
     meaning: Meaning
+    places: tuple[NarrowPlace, ...]
     _arrays: Arrays
     _as_read: bool = True
 
@@ -72,7 +80,7 @@ class GraphNetwork:
         source = split_constants(model)
         trace = infer(normal_form(source))
         arrays, meaning = declare(trace)
-        return cls(source, trace, meaning, arrays)
+        return cls(source, trace, meaning, narrow_places(trace, meaning), arrays)
 
     def arrays(self) -> dict[str, Array]:
         """What axes that may shrink touch, in canonical form (copies); see `named_arrays`."""
@@ -84,12 +92,18 @@ class GraphNetwork:
         return resized(self.meaning.declaration, read_sizes(self.meaning, self._arrays))
 
     def narrow_places(self) -> tuple[NarrowPlace, ...]:
-        """None: no narrow layer is put in."""
-        return ()
+        """Before the inputs of recurrent layers, and before matrices that axes touch."""
+        there = self.meaning.declaration.narrow
+        return tuple(place for place in self.places if place not in there)
 
     def rebuilt(self, arrays: Arrays) -> Self:
-        """The same network with the sizes and values of `arrays`."""
-        return type(self)(self.source, self.trace, self.meaning, dict(arrays), _as_read=False)
+        """The same network with the sizes, values and narrow layers of `arrays`.
+
+        The biases of narrow layers are added to those of what reads them.
+        """
+        meaning = as_narrow(self.meaning, arrays, self.places)
+        same = without_biases(arrays, meaning.declaration)
+        return replace(self, meaning=meaning, _arrays=same, _as_read=False)
 
     def model(self, *, keep_state_shapes: bool = True) -> ModelProto:
         """The graph at this network's sizes; `keep_state_shapes` as in `write`."""
@@ -101,10 +115,13 @@ class GraphNetwork:
         """This graph at full size, with all units that `keep` does not name held at zero.
 
         For a network as it was read, it is built from the graph as it was read; for one with other
-        values (repaired ones), from the graph that it writes.
+        values (repaired ones), from the graph that it writes, its narrow layers multiplied out.
         """
         # The graph as it was read is unmodified: the strongest reference possible.
-        source = self.source if self._as_read else split_constants(self.model())
+        source = self.source
+        if not self._as_read:
+            plain = self.rebuilt(multiplied_out(self._arrays, self.declaration()))
+            source = split_constants(plain.model())
         return masked_reference(source, self.trace, keep)
 
     def observer(self) -> Observer:

@@ -10,6 +10,8 @@ from isslim.compress.onnx.model.recurrent import B
 from isslim.compress.onnx.network import GraphNetwork
 from isslim.compress.pruning import axes
 from isslim.compress.pruning.axes import NetworkAxes
+from isslim.compress.pruning.narrow import reader_of
+from isslim.types.axis_names import is_rank
 from isslim.types.manifest import PartRecord
 
 _REST = "the rest of the graph"
@@ -18,7 +20,8 @@ _REST = "the rest of the graph"
 def parts_of(original: GraphNetwork, declaration: NetworkAxes) -> list[PartRecord]:
     """Every recurrent layer, every matrix that reads one, and last the rest of the graph.
 
-    Only layers have a width: the outputs of a matrix are not components that could be removed.
+    Only layers have a width: the outputs of a matrix are not components that could be removed. A
+    narrow layer counts to what it stands before.
 
     Args:
         original: the graph as it was read.
@@ -27,12 +30,14 @@ def parts_of(original: GraphNetwork, declaration: NetworkAxes) -> list[PartRecor
     layers, second = original.meaning.layers, _second_biases(original, declaration)
     reading = {reader.parameter for site in declaration.sites for reader in site.readers}
     grouped: dict[str, list[str]] = {}
-    numbers = _numbers(declaration)
+    without = _not_held(declaration)
+    behind = {place.weight: reader_of(declaration, place).parameter for place in declaration.narrow}
     for name in declaration.dimensions:
-        if name in numbers:
+        if name in without:
             continue
-        layer = next((each for each in layers if name.startswith(f"{each}.")), None)
-        grouped.setdefault(layer or (name if name in reading else _REST), []).append(name)
+        own = behind.get(name, name)
+        layer = next((each for each in layers if own.startswith(f"{each}.")), None)
+        grouped.setdefault(layer or (own if own in reading else _REST), []).append(name)
     records = []
     for part, names in grouped.items():
         counts = {name: int(np.prod(axes.shape(declaration, name))) for name in names}
@@ -78,13 +83,17 @@ def untouched(original: GraphNetwork) -> int:
 
 def _declared(declaration: NetworkAxes) -> int:
     """The values of all arrays that hold weights."""
-    numbers = _numbers(declaration).values()
-    return axes.parameters(declaration) - sum(numbers)
+    return axes.parameters(declaration) - sum(_not_held(declaration).values())
 
 
-def _numbers(declaration: NetworkAxes) -> dict[str, int]:
-    """The arrays that only number the units of an axis (`named_arrays`), with their lengths."""
+def _not_held(declaration: NetworkAxes) -> dict[str, int]:
+    """The arrays that are no weights of a file, with their lengths.
+
+    They number the units of an axis (`named_arrays`), or are the biases of narrow layers, which
+    their readers add.
+    """
     found = {f"{axis}.kept": size for axis, size in declaration.axes.items()}
+    found |= {place.bias: declaration.axes[place.axis] for place in declaration.narrow}
     return {name: size for name, size in found.items() if name in declaration.dimensions}
 
 
@@ -115,7 +124,7 @@ def _units(declaration: NetworkAxes, names: Sequence[str]) -> int:
         segment.axis
         for name in names
         for segment in declaration.dimensions[name][0]
-        if segment.axis is not None
+        if segment.axis is not None and not is_rank(segment.axis)
     }
     if own:
         return sum(declaration.axes[axis] for axis in own)

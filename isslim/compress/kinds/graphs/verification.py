@@ -60,7 +60,8 @@ class Verifier:
         """Verifies a removal: the cut graph against the masked reference, before and after repair.
 
         Initial states that the caller gives may be nonzero for a removed unit; both references mask
-        them as well.
+        them as well. The second has no narrow layer: a matrix that reads through one is the product
+        of both.
 
         Args:
             before: the graph before the removal.
@@ -69,7 +70,9 @@ class Verifier:
         Raises:
             VerificationFailed: when an output differs by more than the tolerance.
         """
-        cut, _ = axes.select_components(before.arrays(), before.declaration(), pruned.keep)
+        declaration = before.declaration()
+        units = {axis: kept for axis, kept in pruned.keep.items() if axis in declaration.axes}
+        cut, _ = axes.select_components(before.arrays(), declaration, units)
         # One graph after the other: of a large one there is hardly room for two.
         errors = [
             difference(
@@ -81,9 +84,10 @@ class Verifier:
                 self._outputs(before.rebuilt(pruned.reference).masked_reference(pruned.keep)),
             ),
         ]
+        narrow = ", narrow layers multiplied out" if pruned.declaration.narrow else ""
         return _checked(
             "cut graph = uploaded graph with removed units at zero",
-            f"{self._on}, before repair and after it",
+            f"{self._on}, before repair and after it{narrow}",
             max(errors),
         )
 

@@ -204,7 +204,9 @@ class _Declaring:
 
     def _layer_sites(self, layer: Layer, name: str, prunable: bool) -> None:
         """The sites of one direction: sums in which removed inputs or units leave a gap."""
-        inward = InputMatrix(f"{name}.weight", self._activations(layer.inputs, name))
+        # Both directions of a layer read the same.
+        read = self._activations(layer.inputs, layer.recurrent.name)
+        inward = InputMatrix(f"{name}.weight", read)
         across = InputMatrix(f"{name}.recurrence", (name,))
         held = InputMatrix(f"{name}.candidate", (f"{name}:reset",))
         readers = {
@@ -215,12 +217,13 @@ class _Declaring:
         }
         place = self._order[key(layer.recurrent.node)]
         for site in LayerSite.all_of(layer.recurrent):
-            # A site without prunable inputs needs no repair.
-            needed = self._touches(layer.inputs) if site is LayerSite.INPUT else prunable
-            if needed or site is LayerSite.JOINT:
+            # What reads fixed inputs needs no repair, but its work counts, and a narrow layer may
+            # stand before it.
+            reads = site is LayerSite.INPUT and self._touches(layer.inputs)
+            if prunable or reads or site is LayerSite.JOINT:
                 matrices, bias = readers[site]
-                read = PreActivation(site.of(name), matrices, f"{name}.{bias}")
-                self._sites.append((place, read))
+                made = PreActivation(site.of(name), matrices, f"{name}.{bias}")
+                self._sites.append((place, made))
 
     def _product(self, product: Product) -> None:
         """The arrays of a matrix that an axis touches, and its site if it reads one."""

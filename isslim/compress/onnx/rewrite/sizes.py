@@ -77,6 +77,9 @@ def read_sizes(meaning: Meaning, arrays: Arrays) -> dict[str, int]:
         meaning: what the arrays are in the graph.
         arrays: as `declare` gives them, of any sizes; R (G H, H) of a layer has the size in its
             columns, where gates do not repeat it.
+
+    Returns:
+        Also of the widths of narrow layers that the meaning has.
     """
     found: dict[str, int] = {}
     for name, layers in meaning.layers.items():
@@ -84,4 +87,4 @@ def read_sizes(meaning: Meaning, arrays: Arrays) -> dict[str, int]:
             (segment,) = meaning.declaration.dimensions[f"{name}.{direction}.recurrence"][1]
             if segment.axis is not None:
                 found[segment.axis] = arrays[f"{name}.{direction}.recurrence"].shape[1]
-    return found
+    return found | {place.axis: len(arrays[place.weight]) for place in meaning.declaration.narrow}

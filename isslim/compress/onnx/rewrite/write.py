@@ -6,6 +6,7 @@ from onnx import ModelProto
 
 from isslim.compress.onnx.model.split_model import SplitModel, merge_constants
 from isslim.compress.onnx.rewrite.named_arrays import Meaning
+from isslim.compress.onnx.rewrite.narrow_layers import insert_products
 from isslim.compress.onnx.rewrite.rewrite_shapes import resize
 from isslim.compress.onnx.rewrite.sizes import Sizes
 from isslim.compress.onnx.rewrite.write_weights import write_weights
@@ -20,7 +21,7 @@ def write(
 
     Args:
         trace: the graph at full size.
-        meaning: what its arrays mean.
+        meaning: what its arrays mean, with the narrow layers among them, whose biases are zero.
         arrays: as `declare` gives them, of any sizes.
         keep_state_shapes: whether states of the caller keep their sizes; if not, those that are
             inputs and outputs of the graph as they are have the sizes of their layers. Stacks and
@@ -33,4 +34,6 @@ def write(
     sizes = Sizes.of(trace.pool, meaning, arrays)
     write_weights(parts, trace, meaning, arrays, sizes)
     resize(parts, trace, arrays, sizes, keep_state_shapes=keep_state_shapes)
+    # Last: what an operator reads may have been selected from a larger tensor.
+    insert_products(parts, meaning)
     return merge_constants(parts)

@@ -18,7 +18,7 @@ from isslim.compress.onnx.rewrite.sizes import Sizes
 from isslim.compress.onnx.trace.edits import Product, key
 from isslim.compress.onnx.trace.facts import AxisFacts
 from isslim.compress.onnx.trace.types import Layer
-from isslim.compress.pruning.axes import Array, Arrays, Dimension, resized
+from isslim.compress.pruning.axes import Array, Arrays, Dimension, NarrowPlace, resized
 
 
 def write_weights(
@@ -43,6 +43,8 @@ def write_weights(
         filling.constant(name)
     for node, name in meaning.created.items():
         filling.created(node, name)
+    for place in meaning.declaration.narrow:
+        filling.narrow(place)
 
 
 class _Filling:
@@ -130,6 +132,10 @@ class _Filling:
         free = self._parts.fresh(name)
         self._parts.constants[free] = value.astype(self._parts.constants[made.input[1]].dtype)
         set_input(made, 2, free)
+
+    def narrow(self, place: NarrowPlace) -> None:
+        """Adds the matrix (inputs, K) of a narrow layer; its bias is zero and is not written."""
+        self._parts.constants[place.weight] = self._placed(place.weight).T
 
     def _set(self, name: str, value: Array) -> None:
         """Replaces a constant by a new value of the same type."""
