@@ -87,13 +87,15 @@ def curve_section(manifest: Manifest, report: Report) -> str:
         report: with the curve.
     """
     cautions = [f"{each[0].upper()}{each[1:]}." for each in report.cautions]
-    paragraphs = "\n\n".join([*_allocation(report), _reading(manifest, report), *cautions])
+    paragraphs = "\n\n".join(
+        [*_allocation(manifest, report), _reading(manifest, report), *cautions]
+    )
     curve = _curve_table(manifest, report)
     picture = f"![{_alternative(manifest, report)}](curve.svg)"
     return f"## The trade-off\n\n{picture}\n\n{curve}\n\n{paragraphs}"
 
 
-def _allocation(report: Report) -> list[str]:
+def _allocation(manifest: Manifest, report: Report) -> list[str]:
     """How the sizes were chosen, and what each axis was found to lose alone; empty if not noted."""
     found = report.allocation
     if found is None:
@@ -105,7 +107,7 @@ def _allocation(report: Report) -> list[str]:
     if not losses:
         return [text]
     rows = [[name, "; ".join(cells)] for name, cells in losses.items()]
-    probes = table(["cut alone", "size: nats above the original's log-loss"], rows)
+    probes = table(["cut alone", f"size: {kind_named(manifest.task).probed}"], rows)
     return [text, probes]
 
 

@@ -9,6 +9,7 @@ and inputs is its own.
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -20,7 +21,7 @@ from isslim.compress.export.int8_forms import EightBit, Form
 from isslim.compress.origin import Origin as Origin
 from isslim.compress.progress import ProgressCallback
 from isslim.compress.pruning import axes
-from isslim.compress.pruning.axes import Keep, NetworkAxes
+from isslim.compress.pruning.axes import Keep, NarrowPlace, NetworkAxes
 from isslim.compress.pruning.moments import ActivationStatistics
 from isslim.compress.pruning.network import Model
 from isslim.compress.trainable import Trainable
@@ -59,6 +60,22 @@ class Quality:
     value: float
     loss: float
     estimate: Estimate | None = None
+
+
+@dataclass(frozen=True)
+class ProbeScale:
+    """What `ModelTask.probe_loss` is counted in.
+
+    Attributes:
+        unit: behind a number.
+        noise: a difference that is none.
+    """
+
+    unit: str
+    noise: float
+
+
+NATS = ProbeScale("nats", 2e-3)
 
 
 @dataclass(frozen=True)
@@ -119,6 +136,7 @@ class ModelTask(ReturnsWeights[Model], Trainable[Model]):
         costly: whether one evaluation is so expensive that needless ones must be avoided.
         may_narrow: whether a bottleneck may be inserted before the decoder.
         timed: whether `cost` can time its networks; otherwise multiply-adds stand for time.
+        probe_scale: what `probe_loss` is counted in.
         origin: where model and data come from.
         original_as_sent: whether the original's graph is the file that was sent, without notes.
     """
@@ -131,6 +149,7 @@ class ModelTask(ReturnsWeights[Model], Trainable[Model]):
     costly: bool = False
     may_narrow: bool = False
     timed: ClassVar[bool] = False
+    probe_scale: ClassVar[ProbeScale] = NATS
     origin: Origin
 
     @property
@@ -178,16 +197,21 @@ class ModelTask(ReturnsWeights[Model], Trainable[Model]):
         return None
 
     def probe_loss(self, network: Model) -> float | None:
-        """What a network loses by its log-loss, to choose the sizes of its axes.
+        """What a network loses, to choose the sizes of its axes, in the terms of `probe_scale`.
 
-        Small losses of this kind add up over axes, which those of other metrics do not.
+        Small losses of this kind add up over axes, as those of log-loss and squared errors do, and
+        those of other metrics do not.
 
         Returns:
-            Nats above the original's loss on a short piece of data, about 0 for the original
-            itself; None where the task has no such loss: sizes are then chosen by the closed form's
-            own costs.
+            Above the original's loss on a short piece of data, about 0 for the original itself;
+            None where the task has no such loss: sizes are then chosen by the closed form's own
+            costs.
         """
         return None
+
+    def probe_limit(self, limit: float) -> float:
+        """About how much of `probe_loss` a limit of the metric's loss allows."""
+        return math.log1p(limit)
 
     @abstractmethod
     def verify_removal(self, before: Model, pruned: Pruned) -> CheckRecord:
@@ -332,6 +356,14 @@ class ModelTask(ReturnsWeights[Model], Trainable[Model]):
     def prunable(self, declaration: NetworkAxes) -> list[str]:
         """The axes that may shrink."""
         return list(declaration.axes)
+
+    def narrow_places(self, network: Model) -> tuple[NarrowPlace, ...]:
+        """Where narrow layers may be put into a network, but for those before its decoder."""
+        return network.narrow_places()
+
+    def work(self, declaration: NetworkAxes) -> float:
+        """Multiply-adds of a network of these sizes, as they stand for time where it is unknown."""
+        return axes.mult_adds(declaration)
 
     def cost(self, work: Path, progress: ProgressCallback) -> Callable[[NetworkAxes], float] | None:
         """The time of a network of any sizes, as it will be served; None: it cannot be told.

@@ -197,9 +197,10 @@ class Recipe(StrictModel):
     ranks: bool = Field(
         default=True,
         exclude_if=lambda value: value is True,  # a request without it has the id it always had
-        description="for an LSTM or GRU language model, or question answering: whether narrow "
-        "linear layers may be inserted before the inputs of recurrent layers and, in a language "
-        "model, in their recurrences, where that saves what sizes are chosen by",
+        description="for an LSTM or GRU language model, question answering, or an ONNX graph: "
+        "whether narrow linear layers may be inserted before the inputs of recurrent layers and, "
+        "in a language model, in their recurrences, in a graph before other matrices too, where "
+        "that saves what sizes are chosen by",
         examples=[True],
     )
     form: Literal["free", "same"] = Field(

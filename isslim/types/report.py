@@ -152,7 +152,9 @@ class AxisProbe(StrictModel):
     axis: str = Field(description="which one", examples=["units:lstm0"])
     size: int = Field(description="components left", examples=[154])
     loss: float = Field(
-        description="nats above the original's log-loss, repaired in closed form", examples=[0.012]
+        description="nats above the original's log-loss, or of an ONNX graph the squared relative "
+        "change of its outputs; repaired in closed form",
+        examples=[0.012],
     )
 
 

@@ -16,7 +16,7 @@ from isslim.compress.pruning.ranking import RemovalPlan
 from isslim.compress.pruning.repair import Correction
 from isslim.compress.search.ablation import rank_by_ablation
 from isslim.compress.search.budget import Known, Outcome, find_within_budget
-from isslim.compress.search.order import removal_plan_of
+from isslim.compress.search.order import removal_plan_of, unit_plan_of
 from isslim.types.manifest import CheckRecord
 from isslim.types.report import AllocationRecord
 
@@ -157,8 +157,12 @@ def _ordered(
     )
     orders = [removal_plan]
     if recipe.budget.speedup is None:
+        # One component at a time is tried, where an order by measurement removes many together.
+        single = removal_plan
+        if allocation is not None:
+            single = unit_plan_of(task, task.original, observed)
         tried = rank_by_ablation(
-            removal_plan, task, lambda done, message: progress(0.9 + 0.1 * done, message)
+            single, task, lambda done, message: progress(0.9 + 0.1 * done, message)
         )
         orders += [] if tried is None else [tried]
     return [_Order(each, {}) for each in orders], cautions, allocation

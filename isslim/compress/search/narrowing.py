@@ -30,7 +30,7 @@ def narrowing_of(
     recipe, declaration = task.recipe, network.declaration()
     if recipe.form != "free":
         return [], ()
-    places = list(network.narrow_places()) if recipe.ranks else []
+    places = list(task.narrow_places(network)) if recipe.ranks else []
     if not (recipe.narrow_softmax and task.may_narrow and may_narrow_softmax(declaration)):
         return places, ()
     bottleneck, sizes = narrow_softmax(network, observed)

@@ -73,6 +73,28 @@ def removal_plan_of(
     )
 
 
+def unit_plan_of(
+    task: ModelTask[Model], network: Model, observed: ActivationStatistics
+) -> RemovalPlan:
+    """The order by the closed form's own costs alone, without narrow layers.
+
+    Args:
+        task: the uploaded model and its recipe.
+        network: the original, or what is left of it.
+        observed: its activations on calibration data.
+    """
+    declaration = network.declaration()
+    return rank_components(
+        network.arrays(),
+        declaration,
+        observed,
+        prunable=task.prunable(declaration),
+        count=_valued(task.recipe),
+        rotate_axes=False,
+        equal=task.equal_axes(),
+    )
+
+
 def _valued(recipe: Recipe) -> Literal["parameters", "mult_adds", "both"]:
     """What a removal is valued by: multiply-adds stand for time where there is no cost model."""
     if recipe.budget.size_ratio is not None:

@@ -121,6 +121,7 @@ class KindDescription:
         units_note: what the units of its parts are, a sentence of the card; empty: nothing.
         estimate_note: how the search's quick estimate differs from the published figures; None:
             candidates are measured as the variants are.
+        probed: what an axis that is cut alone is found to lose.
         training_value: what the training column of learning holds.
         float32_parts: parts that never take 8 bits.
         has_recorded_runs: whether a bundle holds recorded runs, at which latency can be measured.
@@ -148,6 +149,7 @@ class KindDescription:
     uncounted: str = ""
     units_note: str = ""
     estimate_note: str | None = None
+    probed: str = "nats above the original's log-loss"
     training_value: str = "loss"
     float32_parts: tuple[str, ...] = ()
     has_recorded_runs: bool = False

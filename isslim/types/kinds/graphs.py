@@ -159,6 +159,7 @@ GRAPHS = KindDescription(
         "Wilson's for a share of decisions, otherwise a bootstrap over runs, or over stretches of "
         "runs where there are few, original and variant always on the same ones."
     ),
+    probed="squared relative change of the outputs",
     usage=_usage,
     programs=graph_programs,
     has_recorded_runs=True,
@@ -173,7 +174,6 @@ GRAPHS = KindDescription(
             "narrow_softmax",
             "optimize",
             "prune_embedding",
-            "ranks",
             "published_tokens",
             "rotate_embedding",
             "start",

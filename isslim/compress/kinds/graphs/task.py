@@ -33,6 +33,7 @@ from isslim.compress.kinds.graphs.evaluating import (
 )
 from isslim.compress.kinds.graphs.kept_units import WritesKeptUnits
 from isslim.compress.kinds.graphs.parts import parameters_of, parts_of
+from isslim.compress.kinds.graphs.probing import ChoosesSizes, OutputLoss
 from isslim.compress.kinds.graphs.quality_metrics import OutputMetric, refuse_unevaluated
 from isslim.compress.kinds.graphs.recorded import recorded_runs
 from isslim.compress.kinds.graphs.running import outputs_of, temporary_file
@@ -62,7 +63,7 @@ SAMPLE_BYTES = 8 << 20
 """Limit on the recorded runs in a bundle; the first one is always there."""
 
 
-class GraphTask(WritesKeptUnits, ModelTask[GraphNetwork]):
+class GraphTask(ChoosesSizes, WritesKeptUnits, ModelTask[GraphNetwork]):
     """A graph and recorded inputs.
 
     Args:
@@ -186,6 +187,7 @@ class GraphTask(WritesKeptUnits, ModelTask[GraphNetwork]):
             self.original, self.runs.calibration, self.runs.labels, progress
         )
         self.origin = replace(self.origin, left_out=(*self.origin.left_out, *lines))
+        self.steps = observed.tokens / len(self.runs.calibration)
         return observed
 
     def evaluate(self, network: GraphNetwork) -> Quality:
@@ -208,6 +210,11 @@ class GraphTask(WritesKeptUnits, ModelTask[GraphNetwork]):
         return calibration_metric_of(
             self.original, self._uploaded, self.runs, self._choice, self.recipe
         )
+
+    @cached_property
+    def probes(self) -> OutputLoss:
+        """See `ChoosesSizes`."""
+        return OutputLoss.on(self._uploaded, self.runs.calibration, self._choice.evaluated)
 
     def prunable(self, declaration: NetworkAxes) -> list[str]:
         """The axes that an evaluated output depends on."""

@@ -33,12 +33,8 @@ from isslim.types.report import AllocationRecord, AxisProbe
 
 AGREES = 0.25
 """Relative difference of a measured loss from the predicted one up to which it is believed."""
-NOISE = 2e-3
-"""Nats that are no difference."""
 WON_BACK = 1.5
 """How many times the budget a network may lose that is then distilled."""
-NATS_OF_A_POINT = 0.05
-"""Of start and end together, by which a reader's F1 falls by one point."""
 FILE = "probes.json"
 
 
@@ -74,11 +70,14 @@ def allocate(
     curves = _curves(knobs, measured)
     jumps = _path(removal_plan, knobs, curves, pricing)
     won_back = WON_BACK if task.minutes > 0 else 1.0
-    gone = _aimed(removal_plan, knobs, jumps, task.recipe.budget, pricing, won_back)
+    allowed = math.inf
+    if task.recipe.budget.quality is not None:
+        allowed = won_back * task.probe_limit(task.recipe.budget.quality)
+    gone = _aimed(removal_plan, knobs, jumps, task.recipe.budget, pricing, allowed)
     expected = sum(float(curve[count]) for curve, count in zip(curves, gone, strict=True))
     found = probes.loss(dict(zip(knobs, gone, strict=True)))
-    progress(0.8, f"together: {found:+.4f} nats, predicted {expected:+.4f}")
-    if abs(found - expected) > max(AGREES * expected, NOISE):
+    progress(0.8, f"together: {found:+.4f} {task.probe_scale.unit}, predicted {expected:+.4f}")
+    if abs(found - expected) > max(AGREES * expected, task.probe_scale.noise):
         for knob, losses, count in zip(knobs, measured, gone, strict=True):
             if count:
                 losses[count] = probes.loss({knob: count})
@@ -123,13 +122,10 @@ def _aimed(
     jumps: Sequence[Jump],
     budget: Budget,
     pricing: Pricing,
-    won_back: float,
+    limit: float,
 ) -> list[int]:
     """The steps of each axis that are done where the budget is predicted to end."""
     done, lost = [0] * len(knobs), 0.0
-    limit = math.inf
-    if budget.quality is not None:
-        limit = _allowed(budget) * won_back
     share = budget.size_ratio or (1 / budget.speedup if budget.speedup is not None else 0.0)
     for jump in jumps:
         if lost + jump.loss > limit and any(done):
@@ -140,13 +136,6 @@ def _aimed(
                 break
         done[jump.knob], lost = jump.end, lost + jump.loss
     return done
-
-
-def _allowed(budget: Budget) -> float:
-    """About how many nats a budget of quality allows."""
-    if budget.f1_fall is not None:
-        return NATS_OF_A_POINT * budget.f1_fall
-    return math.log1p(budget.quality or 0.0)
 
 
 def _reordered(

@@ -89,7 +89,7 @@ def price(task: ModelTask[Model], work: Path, progress: ProgressCallback) -> Pri
         )
     why = ", because the clock of the host was not steady" if task.timed else ""
     return Pricing(
-        _as_run(axes.mult_adds),
+        _as_run(task.work),
         whole,
         "multiply-adds",
         f"sizes chosen by counting multiply-adds{why}",

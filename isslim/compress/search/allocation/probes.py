@@ -144,6 +144,6 @@ def measured_losses(
             progress(
                 (round_ + (number + 1) / len(knobs)) / len(SHARES),
                 f"{' and '.join(knob.axes)} at {knob.size - gone} of {knob.size}: "
-                f"{losses[gone]:+.4f} nats",
+                f"{losses[gone]:+.4f} {probes.task.probe_scale.unit}",
             )
     return found
