@@ -80,6 +80,6 @@ MODELS = (
         confident=False,
         blank=0,
         calibration=range(40),
-        held_out=range(100, 120),
+        held_out=range(100, 112),
     ),
 )

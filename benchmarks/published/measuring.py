@@ -85,7 +85,8 @@ def compared(model: Published, variants: list[Row]) -> Row:
         variants: as they were measured, the original first.
 
     Returns:
-        `variant` is the fastest compressed one.
+        `variant` is the fastest compressed one; it is not `steady` where the host was too busy for
+        its times to be relied on.
     """
     forms = {str(each["variant"]): each for each in variants}
     compressed = [each for name, each in forms.items() if name.startswith("compressed")]
@@ -101,6 +102,7 @@ def compared(model: Published, variants: list[Row]) -> Row:
         "variant": best["variant"],
         "over_original": best["speedup"],
         "over_int8": best["over_int8"],
+        "steady": best["steady"],
         "parameters_before": forms["original"]["parameters"],
         "parameters_after": best["parameters"],
     }

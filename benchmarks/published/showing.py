@@ -65,7 +65,7 @@ def remarks(row: Row) -> list[str]:
 
 def _cells(variant: Row) -> list[str]:
     streamed, int8 = variant["streamed_change"], variant["over_int8"]
-    speedup = f"{variant['speedup']:.2f}x"
+    speedup = f"{variant['speedup']:.2f}x" if variant["steady"] else "not steady:"
     return [
         str(variant["units"]),
         f"{variant['parameters']:,}",

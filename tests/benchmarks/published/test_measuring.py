@@ -143,7 +143,7 @@ def rows(row: Row) -> list[Row]:
 def test_the_fastest_compressed_form_is_compared() -> None:
     def form(name: str, speedup: float, over: float | None, score: float) -> Row:
         return {
-            "variant": name, "speedup": speedup, "over_int8": over, "score": score,
+            "variant": name, "speedup": speedup, "over_int8": over, "score": score, "steady": True,
             "parameters": 10 if name.startswith("compressed") else 30,
         }  # fmt: skip
 
@@ -157,5 +157,6 @@ def test_the_fastest_compressed_form_is_compared() -> None:
     )  # fmt: skip
     assert (found["original"], found["int8"], found["over_original"]) == (90.0, 89.0, 4.0)
     assert (found["parameters_before"], found["parameters_after"]) == (30, 10)
+    assert found["steady"] is True
     without = compared(model(), [forms[0], forms[2] | {"over_int8": None}])
     assert (without["variant"], without["int8"], without["over_int8"]) == ("compressed", None, None)

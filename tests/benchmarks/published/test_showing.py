@@ -22,6 +22,7 @@ VARIANT = {
     "speedup_low": 1.2,
     "speedup_high": 1.3,
     "over_int8": 1.15,
+    "steady": True,
 }
 MEASURED: Row = {
     "model": "silero-vad: silero_vad.onnx",
@@ -63,6 +64,12 @@ def test_table_has_a_row_per_variant_and_none_for_a_skipped_model() -> None:
     ):
         assert cell in line
     assert str(SKIPPED["model"]) not in text
+
+
+def test_times_that_cannot_be_relied_on_are_marked() -> None:
+    text = shown([MEASURED | {"variants": [VARIANT | {"steady": False}]}])
+    assert "not steady: (1.20-1.30)" in text
+    assert "1.26x" not in text
 
 
 def test_remarks_name_verdict_unused_variants_and_why_a_model_was_skipped() -> None:
