@@ -79,6 +79,17 @@ def test_without_a_steady_clock_sizes_are_chosen_by_counting(tmp_path: Path) -> 
     assert found.cost(smaller) == pytest.approx(work + FILE * size, rel=1e-12)
 
 
+def test_multiply_adds_count_as_the_task_says_that_they_take_time(tmp_path: Path) -> None:
+    class Waiting(Unsteady):
+        def work(self, declaration: axes.NetworkAxes) -> float:
+            return float(declaration.axes["units"] ** 2)
+
+    task = task_of()
+    found = priced(Waiting(task.original, task.recipe, task.rule), tmp_path)
+    assert found.main(axes.resized(WHOLE, {"units": 5})) == 25
+    assert found.main(axes.resized(WHOLE, {"embedding": 5})) == found.main(WHOLE)
+
+
 def test_the_original_costs_one_and_its_file(tmp_path: Path) -> None:
     found = priced(task_of(), tmp_path)
     assert found.cost(WHOLE) == pytest.approx(1 + FILE)
