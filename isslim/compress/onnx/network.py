@@ -6,9 +6,12 @@ its origin is always known: its own arrays record which units were kept.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import ClassVar, Self
 
+import numpy as np
+from numpy.typing import NDArray
 from onnx import ModelProto
 
 from isslim.compress.onnx.activation_capture import Observer
@@ -26,6 +29,7 @@ from isslim.compress.onnx.rewrite.narrow_layers import (
     narrow_places,
     without_biases,
 )
+from isslim.compress.onnx.rewrite.read_weights import free_entries, read_weights
 from isslim.compress.onnx.rewrite.sizes import read_sizes
 from isslim.compress.onnx.rewrite.write import write
 from isslim.compress.onnx.trace.facts import AxisFacts
@@ -59,6 +63,8 @@ class GraphNetwork:
         trace: the axes of that graph.
         meaning: how the arrays relate to it, with the narrow layers among them.
         places: where narrow layers may stand.
+        constants: values of those that are none of the arrays, where they are other ones than in
+            that graph.
     """
 
     source: SplitModel
@@ -66,6 +72,7 @@ class GraphNetwork:
     meaning: Meaning
     places: tuple[NarrowPlace, ...]
     _arrays: Arrays
+    constants: Mapping[str, Array] = field(default_factory=dict)
     _as_read: bool = True
 
     architecture: ClassVar[Architecture] = "onnx-graph"
@@ -105,9 +112,50 @@ class GraphNetwork:
         same = without_biases(arrays, meaning.declaration)
         return replace(self, meaning=meaning, _arrays=same, _as_read=False)
 
+    def with_weights(self, weights: Mapping[str, Array]) -> Self:
+        """The same network with other values of constants.
+
+        Args:
+            weights: by the names in `model`, of the shapes there, float32. Entries beside those of
+                `free_weights` do not count.
+
+        Raises:
+            ValueError: when a name or a shape is not one of `model`.
+        """
+        graph = self.model().graph
+        arrays, others = read_weights(graph, weights, self.trace, self.meaning, self._arrays)
+        constants = {**self.constants, **others}
+        return replace(self, _arrays=arrays, constants=constants, _as_read=False)
+
+    def free_weights(self) -> dict[str, NDArray[np.bool_]]:
+        """Which entries of the constants of `model` are weights that may have any value.
+
+        Others are zeros where units of two directions of different sizes lie in one tensor, the
+        second of two biases that are only ever added, and single numbers, which are no weights.
+
+        Returns:
+            Per float32 constant that has such entries a mask of its shape.
+        """
+        free = free_entries(self.trace, self.meaning, self._arrays)
+        found = {}
+        for name, value in split_constants(self.model()).constants.items():
+            if value.dtype != np.float32 or value.size < 2:
+                continue
+            if name in free:
+                found[name] = free[name]
+            elif name in self.trace.parts.constants:
+                found[name] = np.ones(value.shape, np.bool_)
+        return {name: mask for name, mask in found.items() if mask.any()}
+
     def model(self, *, keep_state_shapes: bool = True) -> ModelProto:
         """The graph at this network's sizes; `keep_state_shapes` as in `write`."""
-        model = write(self.trace, self.meaning, self._arrays, keep_state_shapes=keep_state_shapes)
+        model = write(
+            self.trace,
+            self.meaning,
+            self._arrays,
+            self.constants,
+            keep_state_shapes=keep_state_shapes,
+        )
         name_nodes(model.graph)
         return model
 

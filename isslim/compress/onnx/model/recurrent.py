@@ -13,6 +13,7 @@ Legend: D directions, G gates, H units, I inputs, T steps, B batch.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -142,7 +143,7 @@ def view(node: NodeProto) -> Recurrent | None:
     )
 
 
-def cell(recurrent: Recurrent, direction: int, weights: dict[int, Constant]) -> Cell:
+def cell(recurrent: Recurrent, direction: int, weights: Mapping[int, Constant]) -> Cell:
     """The canonical arrays of one direction.
 
     Args:
