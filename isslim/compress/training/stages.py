@@ -18,6 +18,7 @@ import torch
 
 from isslim.compress.errors import CheckpointRefused
 from isslim.compress.progress import ProgressCallback
+from isslim.compress.pruning.axes import Arrays
 from isslim.compress.pruning.network import Model
 from isslim.compress.training.checkpoints import (
     digest_of,
@@ -119,6 +120,8 @@ class Distillation(Generic[Model]):
         described: what else a state on disk has to agree with, such as the data and the seed.
         least_gain: of a stage, in nats; after a smaller one the peak is lowered.
         soft: the teacher's share of the loss; the rest is that of the labels.
+        weights: all that training changes in a network, by name.
+        filled: a network with other weights of the same names.
     """
 
     train: Callable[[Model, Stage], Trained[Model]]
@@ -126,6 +129,8 @@ class Distillation(Generic[Model]):
     described: Mapping[str, str] = field(default_factory=dict)
     least_gain: float = LEAST_GAIN
     soft: float = TEACHER_ALONE
+    weights: Callable[[Model], Arrays] = lambda network: network.arrays()
+    filled: Callable[[Model, Arrays], Model] = lambda network, arrays: network.rebuilt(arrays)
 
     def run(
         self,
@@ -157,7 +162,7 @@ class Distillation(Generic[Model]):
                 "losses": [self.evaluate(network)], "lowered": 0,
             }  # fmt: skip
             state.write(content)
-        best = network if content["best"] is None else _filled(network, content["best"])
+        best = network if content["best"] is None else self._read(network, content["best"])
         while not content["ended"] and content["minutes"] < ENOUGH * minutes:
             number, before = len(content["losses"]) - 1, content["losses"][-1]
             stage = self._next(number, (minutes, most), content, state.checkpoint, progress)
@@ -173,7 +178,7 @@ class Distillation(Generic[Model]):
             if after < before:  # NaN is no better either
                 best = trained.network
                 content["best"] = {
-                    name: torch.from_numpy(array) for name, array in best.arrays().items()
+                    name: torch.from_numpy(array) for name, array in self.weights(best).items()
                 }
             content["losses"] = [*content["losses"], after if after < before else before]
             if not before - after >= self.least_gain:  # NaN is no gain
@@ -186,6 +191,9 @@ class Distillation(Generic[Model]):
         return Tuned(
             best, content["minutes"], tuple(content["losses"]), content["ended"], content["steps"]
         )
+
+    def _read(self, network: Model, weights: Mapping[str, torch.Tensor]) -> Model:
+        return self.filled(network, {name: array.numpy() for name, array in weights.items()})
 
     def _stage(self, network: Model, stage: Stage) -> Trained[Model]:
         try:
@@ -237,10 +245,6 @@ def _forward(progress: ProgressCallback) -> ProgressCallback:
         progress(furthest, message)
 
     return tell
-
-
-def _filled(network: Model, arrays: Mapping[str, torch.Tensor]) -> Model:
-    return network.rebuilt({name: array.numpy() for name, array in arrays.items()})
 
 
 @dataclass(frozen=True)

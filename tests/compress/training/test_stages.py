@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -243,3 +244,26 @@ def test_state_of_another_network_or_a_damaged_one_is_not_taken_up(tmp_path: Pat
     state = tmp_path / "stages.state"
     state.write_bytes(state.read_bytes()[:-50])
     assert Watching([2.5]).run(tmp_path, 0.5, other).losses == (4.0, 2.5)
+
+
+def test_weights_beside_the_arrays_are_kept_and_read_again(tmp_path: Path) -> None:
+    beside = {"constant": np.ones(3, np.float32)}
+
+    def weights(network: Toy) -> dict[str, np.ndarray]:
+        return {**network.arrays(), **beside}
+
+    read = list[set[str]]()
+
+    def filled(network: Toy, given: Mapping[str, np.ndarray]) -> Toy:
+        read.append(set(given))
+        np.testing.assert_array_equal(given["constant"], beside["constant"])
+        return network.rebuilt({name: given[name] for name in network.arrays()})
+
+    start = with_loss(drawn(), 3.0)
+    for losses in ([2.0], []):
+        school = School(losses)
+        tuned = Distillation(school, lossy, weights=weights, filled=filled).run(
+            start, 0.5, tmp_path / "stages", lambda done, message: None
+        )
+        assert lossy(tuned.network) == 2.0
+    assert read == [{*start.arrays(), "constant"}]  # by the second call only
