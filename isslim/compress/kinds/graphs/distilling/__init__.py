@@ -1,0 +1,1 @@
+"""Distillation of a cut graph from its original, on recorded inputs."""
