@@ -143,7 +143,7 @@ def part(run: NamedArrays, along: Along, index: Sequence[int]) -> NamedArrays:
     }
 
 
-def free_dimensions(graph: GraphSession, run: NamedArrays) -> Iterator[Along]:
+def free_dimensions(graph: GraphSession, run: NamedArrays, least: int = 2) -> Iterator[Along]:
     """Sets of free dimensions that may be one and the same.
 
     In order: of one declared name; of one position and size; of one size.
@@ -151,6 +151,7 @@ def free_dimensions(graph: GraphSession, run: NamedArrays) -> Iterator[Along]:
     Args:
         graph: the original.
         run: recorded inputs.
+        least: size in that run, at least.
     """
     places = [
         (name, place, size)
@@ -167,7 +168,7 @@ def free_dimensions(graph: GraphSession, run: NamedArrays) -> Iterator[Along]:
     seen: list[dict[str, int]] = []
     for found in (each for group in groups for each in group.values()):
         along = dict(found)
-        if len(along) == len(found) and along not in seen and length_of(run, along) > 1:
+        if len(along) == len(found) and along not in seen and length_of(run, along) >= least:
             seen.append(along)
             yield along
 

@@ -115,7 +115,10 @@ def stream_of(
 
 
 def run_stream(
-    graph: GraphSession, runs: Sequence[NamedArrays], carried: Mapping[str, str]
+    graph: GraphSession,
+    runs: Sequence[NamedArrays],
+    carried: Mapping[str, str],
+    names: Sequence[str] | None = None,
 ) -> list[Outputs]:
     """The outputs of a graph over a stream, from the initial states of the first run on.
 
@@ -123,6 +126,7 @@ def run_stream(
         graph: the session.
         runs: the stream.
         carried: by output that holds a state, the input that it is passed to in the next run.
+        names: of the outputs that are wanted, the states among them; None: all.
 
     Raises:
         InputsRefused: when it cannot be run on its own states.
@@ -130,7 +134,7 @@ def run_stream(
     states: NamedArrays = {}
     found = []
     for run in runs:
-        outputs = graph.run({**run, **states})
+        outputs = graph.run({**run, **states}, names)
         states = {given: np.asarray(outputs[name]) for name, given in carried.items()}
         found.append(outputs)
     return found
