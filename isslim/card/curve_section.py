@@ -164,7 +164,7 @@ def _reading(manifest: Manifest, report: Report) -> str:
     budget, note = manifest.recipe.budget, kind_named(manifest.task).estimate_note
     text = f"{_removed(manifest, report)} "
     if note is None:
-        return text + _measured(manifest)
+        return text + _measured(manifest, report)
     text += _estimated(manifest, report, note)
     return f"{text}. {_SURELY}." if budget.speedup is not None else f"{text}."
 
@@ -197,21 +197,31 @@ _SAVED = {
 
 def _estimated(manifest: Manifest, report: Report, note: str) -> str:
     """How the search's quick estimate relates to the published figures."""
-    learned, tuned = manifest.recipe.mode == "learn", manifest.provenance.finetune is not None
-    scale, compressed = metric_format_of(manifest.metric), manifest.variant("compressed")
-    when = "after its round of learning" if learned else "before any distillation"
+    scale = metric_format_of(manifest.metric)
+    when = "after its round of learning" if _learned(manifest) else "before any distillation"
     text = f"The {scale.name} here is the search's quick estimate, {when}{note}"
+    return text + _of_chosen(manifest, report)
+
+
+def _learned(manifest: Manifest) -> bool:
+    return manifest.recipe.mode == "learn"
+
+
+def _of_chosen(manifest: Manifest, report: Report) -> str:
+    """The chosen model's value here and there, and whether it is within the budget here."""
+    tuned = manifest.provenance.finetune is not None
+    scale, compressed = metric_format_of(manifest.metric), manifest.variant("compressed")
     chosen = next((point for point in report.curve if point.chosen), None)
     if chosen is None or compressed is None:
-        return text
-    text += (
+        return ""
+    text = (
         f"; so the chosen model has {scale.value(chosen.value)} here and "
         f"{scale.value(compressed.metrics[manifest.metric])} there"
         f"{', after distillation' if tuned else ''}"
     )
     if chosen.within_budget:
         return text
-    if tuned or learned:
+    if tuned or _learned(manifest):
         return (
             f"{text}. It lies outside the budget here: the search was allowed more, because "
             "distillation wins some back"
@@ -222,7 +232,7 @@ def _estimated(manifest: Manifest, report: Report, note: str) -> str:
     )
 
 
-def _measured(manifest: Manifest) -> str:
+def _measured(manifest: Manifest, report: Report) -> str:
     """For candidates that are measured as the variants are, so that there is no estimate."""
     budget, scale = manifest.recipe.budget, metric_format_of(manifest.metric)
     text = f"The {scale.name} is measured as that of the variants is"
@@ -231,6 +241,8 @@ def _measured(manifest: Manifest) -> str:
             "; the evaluation was asked of none but the chosen candidate, since the budget is not "
             "about quality"
         )
+    if manifest.provenance.finetune is not None:
+        text += f", before any distillation{_of_chosen(manifest, report)}"
     return f"{text}. {_SURELY}." if budget.speedup is not None else f"{text}."
 
 

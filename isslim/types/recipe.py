@@ -268,10 +268,18 @@ class Recipe(StrictModel):
         default=None,
         ge=0,
         le=24 * 60,
-        description="for a language model or question answering, in the mode `calibrate`: most "
-        "minutes of distillation from the original, for all candidates of the job together; it "
-        "ends earlier where no more is won; 0: the closed form alone; null: 5",
+        description="in the mode `calibrate`: most minutes of distillation from the original, for "
+        "all candidates of the job together; it ends earlier where no more is won; 0: the closed "
+        "form alone; null: 5. A graph is distilled on recorded inputs only",
         examples=[5],
+    )
+    vary_inputs: bool = Field(
+        default=True,
+        exclude_if=lambda value: value is True,  # a request without it has the id it always had
+        description="for a graph: whether it is also distilled on variations of its recorded "
+        "inputs, which the original answers: signals are mixed, made louder or softer, shifted and "
+        "disturbed, some ids replaced by others of the recordings; masks, lengths and states stay",
+        examples=[True],
     )
     unit: Literal["auto", "word", "character"] = Field(
         default="auto", description="what a token of the vocabulary is", examples=["word"]

@@ -17,6 +17,7 @@ ONLY_WITH: Mapping[str, tuple[str, tuple[str, ...]]] = MappingProxyType(
         "minutes": ("mode", ("calibrate",)),
         "strength": ("learner", ("group_lasso",)),
         "threshold": ("metric", DECIDING),
+        "vary_inputs": ("mode", ("calibrate",)),
     }
 )
 """By option: the other one, and the values of it with which the first has an effect."""

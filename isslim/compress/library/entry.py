@@ -43,9 +43,9 @@ def compress(  # noqa: PLR0913 - one function for every kind of model: all of it
 ) -> Compressed:
     """Removes what a recurrent network does without, verifies the rest, and returns both.
 
-    A language model or reader is also distilled from the original, for at most five minutes unless
-    `minutes` says otherwise (0: not at all); narrow layers may be inserted into its small form
-    where its form is free (`form="free"`), which `ranks=False` and `narrow_softmax=False` prevent.
+    It is also distilled from the original, for at most five minutes unless `minutes` says otherwise
+    (0: not at all). Narrow layers may be inserted into its small form where that is free
+    (`form="free"`), which `ranks=False` and `narrow_softmax=False` prevent.
     It works in this process and changes nothing outside of itself: neither the model, nor settings,
     random states or warning filters, and it prints nothing.
 
@@ -62,8 +62,8 @@ def compress(  # noqa: PLR0913 - one function for every kind of model: all of it
             `Path`. None: a graph gets random inputs, a language model generates a text; a module
             needs calls.
         held_out: what quality is evaluated on, in the same forms; None: a part of the data.
-        train: what `mode="learn"` and distillation train on; None: `data`, or what a language model
-            writes.
+        train: what `mode="learn"` and distillation train on, of language models and readers;
+            None: `data`, or what a language model writes.
         vocabulary: tokens by id, or the path of a file that lists them.
         config: JSON beside the weights, as a mapping or a path.
         vectors: word vectors (npy) of a question-answering model.
@@ -79,9 +79,9 @@ def compress(  # noqa: PLR0913 - one function for every kind of model: all of it
             them; one call at a time. None: a temporary folder.
         **options: fields of `isslim.Recipe` by name; `help(isslim.Recipe)` and docs/library.md
             describe all. Of every kind: `name`, `form` ("same", "free"), `shapes`, `seed`,
-            `license`, `base_model`. Of graphs and modules: `outputs`, `decision_axis`, `threshold`,
-            `blank`, `stream`. Of language models and readers: `mode`, `learner`, `start`,
-            `learn_epochs`, `minutes`, `ranks` and others; of language models `optimize`,
+            `license`, `base_model`, `minutes`. Of graphs and modules: `outputs`, `decision_axis`,
+            `threshold`, `blank`, `stream`, `vary_inputs`. Of language models and readers: `mode`,
+            `learner`, `start`, `learn_epochs`, `ranks` and others; of language models `optimize`,
             `narrow_softmax` and others.
             What has no effect on the kind of model is refused. Whether an uncertain loss counts is
             a field of the budget: `{"loss": 0.02, "confident": True}`.

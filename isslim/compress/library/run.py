@@ -80,6 +80,7 @@ def _compressed(
     task, inspection = _read(prepared, asked, stages)
     if prepared.exported is not None and isinstance(task, GraphTask):
         task.save_own = prepared.exported.save
+        task.not_trained = prepared.exported.exported.not_trained
     shapes = task.shapes if latency == "all" else (task.primary_shape,)
     keep_own(work, prepared.files, task.recipe)
     digest = sha256_of(prepared.files.model)

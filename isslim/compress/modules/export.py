@@ -39,6 +39,7 @@ from isslim.compress.modules.removable import refuse_unremovable, shrinking_node
 from isslim.compress.modules.running import Outputs, run_calls
 from isslim.compress.modules.states import PassedStates
 from isslim.compress.modules.tying import read_untransposed, tie
+from isslim.compress.modules.values import not_trained
 from isslim.compress.onnx.model.split_model import (
     graphs,
     merge_constants,
@@ -106,6 +107,11 @@ class ExportedModule:
             self.outputs,
         )
         return cut_module(cut, network)
+
+    def not_trained(self, network: GraphNetwork) -> set[str]:
+        """Constants of a network of its graph that training leaves alone; see `values`."""
+        trained = [name for name, _ in self._module.named_parameters()]
+        return not_trained(network.trace.parts, self._origins, trained)
 
 
 def export_module(module: nn.Module, inputs: Sequence[Any], path: Path) -> ExportedModule:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,6 +45,41 @@ def new_values(
     return _Values(module, origins, network, sizes).collect()
 
 
+def not_trained(parts: SplitModel, origins: Origins, trained: Collection[str]) -> set[str]:
+    """Constants of a graph whose new values would not be those of its module's parameters.
+
+    They are computed from several, hold buffers, or share a parameter with another constant.
+
+    Args:
+        parts: the graph in normal form.
+        origins: where the module's parameters are in it.
+        trained: names of the parameters that may have other values.
+
+    Returns:
+        Names of constants.
+    """
+    labels, found = origins.checked(parts), dict[str, list[Labels | None]]()
+    for node in nodes(parts.structure.graph):
+        for index, name in enumerate(node.input):
+            if name in parts.constants:
+                found.setdefault(name, []).append(labels.get((key(node), index)))
+    flat = {
+        name: np.unique(np.concatenate([each.reshape(-1) for each in read if each is not None]))
+        for name, read in found.items()
+        if all(each is not None for each in read)
+    }
+    numbers = np.concatenate([*flat.values(), np.zeros(0, np.int64)])
+    values, counts = np.unique(numbers, return_counts=True)
+    shared = values[counts > 1]
+    good = {
+        name
+        for name, own in flat.items()
+        if not np.isin(own, shared).any()
+        and {origins.owner(int(each)) for each in (own[0], own[-1])} <= set(trained)
+    }
+    return set(parts.constants) - good
+
+
 @dataclass
 class _Part:
     """What of one parameter is left.
@@ -69,7 +104,8 @@ class _Values:
         self._labels = origins.checked(network.trace.parts)
         structure = ModelProto()
         structure.CopyFrom(network.trace.parts.structure)
-        self._new = SplitModel(structure, dict(network.trace.parts.constants))
+        constants = {**network.trace.parts.constants, **network.constants}
+        self._new = SplitModel(structure, constants)
         write_weights(self._new, network.trace, network.meaning, network.arrays(), sizes)
         self._nodes: dict[str, NodeProto] = {key(node): node for node in nodes(structure.graph)}
         self._indices = dict(_indices(network.trace, sizes))

@@ -84,6 +84,7 @@ LANGUAGE = KindDescription(
             "outputs",
             "stream",
             "threshold",
+            "vary_inputs",
         )
     ),
 )

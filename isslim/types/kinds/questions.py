@@ -89,6 +89,7 @@ QUESTIONS = KindDescription(
             "strength",
             "threshold",
             "unit",
+            "vary_inputs",
         )
     ),
 )

@@ -263,3 +263,27 @@ def test_note_of_numbers_that_is_none_is_refused(tmp_path: Path) -> None:
     found = isslim.torch.load(tmp_path, model=module)
     assert (found.hidden, found.lstm.num_layers) == (8, 1)
     assert callable(found.forward)
+
+
+def test_a_module_comes_back_distilled_as_its_graph_is(tmp_path: Path) -> None:
+    case = CASES["CRNN"]
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        original = models.trained(case.make(), case.calls(20, 1), case.loss)
+    held_out = case.calls(5, 3)
+    with isslim.compress(
+        original, case.calls(30, 2), held_out=held_out, budget=SIZE, minutes=0.05
+    ) as small:
+        assert "minutes of distillation" in str(small.manifest.provenance.finetune)
+        module = small.module
+        assert module is not None
+        small.to_onnx(tmp_path / "small.onnx", "compressed")
+        session = onnxruntime.InferenceSession(tmp_path / "small.onnx")
+        (name,) = (port.name for port in session.get_inputs())
+        for call in held_out:
+            inputs = call if isinstance(call, Tensor) else call[0]
+            with torch.no_grad():
+                made = module(inputs)
+            made = made[0] if isinstance(made, tuple) else made
+            wanted = session.run(None, {name: inputs.numpy()})[0]
+            np.testing.assert_allclose(made.numpy(), wanted, atol=1e-4)

@@ -373,3 +373,57 @@ def test_training_on_afterwards_does_not_reach_what_was_exported(tmp_path: Path)
         for parameter in module.parameters():
             parameter.zero_()
     assert torch.equal(exported.cut(whole_network(exported))[0].weight, twin[0].weight)
+
+
+class Shared(nn.Module):
+    """A matrix that is used twice, a buffer and a parameter that is computed with another."""
+
+    scale: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.enter, self.encoder = nn.Linear(6, 6), nn.LSTM(6, 6, batch_first=True)
+        self.scores, self.gain = nn.Linear(6, 2), nn.Parameter(torch.rand(6, 1))
+        self.register_buffer("scale", torch.rand(6))
+
+    def forward(self, series: Tensor) -> Tensor:
+        steps = self.encoder(self.enter(self.enter(series * self.scale)))[0]
+        return self.scores(steps) + series @ (self.gain * self.gain.exp())  # type: ignore[no-any-return]
+
+
+def test_training_leaves_alone_what_is_no_single_parameter(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    module = Shared().eval()
+    inputs = [torch.randn(2 + index, 4 + index, 6) for index in range(3)]
+    exported = export_module(module, inputs, tmp_path / "graph.onnx")
+    small = small_network(exported)
+    fixed = exported.not_trained(small)
+    left = {name: mask for name, mask in small.free_weights().items() if name not in fixed}
+    values = {name: each.detach().numpy() for name, each in module.named_parameters()}
+    now = {each.name: onnx.numpy_helper.to_array(each) for each in small.model().graph.initializer}
+    generator = np.random.default_rng(0)
+    taught = small.with_weights(
+        {
+            name: now[name] + mask * generator.normal(0, 0.1, mask.shape).astype(np.float32)
+            for name, mask in left.items()
+        }
+    )
+    # Everything that may be trained goes back into the module, which then equals the graph.
+    again = exported.cut(taught)
+    changed = {
+        name
+        for name, each in again.named_parameters()
+        if each.shape != values[name].shape or not np.array_equal(each.detach(), values[name])
+    }
+    assert {"encoder.weight_ih_l0", "scores.weight", "scores.bias", "enter.weight"} <= changed
+    assert "gain" not in changed
+    assert torch.equal(again.get_buffer("scale"), module.scale)
+    for each in (1, 2):
+        with torch.no_grad():
+            made = again(inputs[each]).numpy()
+        path = tmp_path / "taught.onnx"
+        path.write_bytes(taught.model().SerializeToString())
+        graph = GraphSession(path)
+        (name,) = graph.inputs
+        (wanted,) = graph.run({name: inputs[each].numpy()}).values()
+        np.testing.assert_allclose(made, wanted, atol=1e-4)

@@ -26,6 +26,7 @@ from isslim.compress.export.int8_forms import EightBit, Form
 from isslim.compress.export.quantize import quantize_graph
 from isslim.compress.kinds.graphs.activations import collect_graph_activations
 from isslim.compress.kinds.graphs.choosing import choose
+from isslim.compress.kinds.graphs.distilling.distillation import DistilsGraphs
 from isslim.compress.kinds.graphs.evaluating import (
     calibration_metric_of,
     quality_metric_of,
@@ -63,7 +64,7 @@ SAMPLE_BYTES = 8 << 20
 """Limit on the recorded runs in a bundle; the first one is always there."""
 
 
-class GraphTask(ChoosesSizes, WritesKeptUnits, ModelTask[GraphNetwork]):
+class GraphTask(DistilsGraphs, ChoosesSizes, WritesKeptUnits, ModelTask[GraphNetwork]):
     """A graph and recorded inputs.
 
     Args:
@@ -132,11 +133,7 @@ class GraphTask(ChoosesSizes, WritesKeptUnits, ModelTask[GraphNetwork]):
         self._stream = stream_of(self._uploaded, carried, self.runs.held_out)
         self._measured: dict[Path, Quality] = {}
         layers = [each for each in self.original.report() if not each.reasons]
-        doubts = (
-            [self._quality_metric.doubt]
-            if self._quality_metric.doubt and self.runs.not_evaluated is None
-            else []
-        )
+        doubt = self._quality_metric.doubt if self.runs.not_evaluated is None else None
         self.origin = Origin(
             f"ONNX graph, opset {opset}: {len(layers)} of {len(self.original.report())} groups of "
             f"recurrent units may shrink{graph.changes and f'; {graph.changes}'}",
@@ -146,12 +143,7 @@ class GraphTask(ChoosesSizes, WritesKeptUnits, ModelTask[GraphNetwork]):
             not_evaluated=self.runs.not_evaluated,
             evaluated_outputs=self._quality_metric.evaluated_outputs,
             left_out=self.runs.left_out,
-            warnings=(
-                *doubts,
-                *([graph.warning] if graph.warning else []),
-                *self._choice.notes,
-                *self.runs.notes,
-            ),
+            warnings=(*filter(None, (doubt, graph.warning)), *self._choice.notes, *self.runs.notes),
         )
 
     def _to_be_timed(self) -> dict[Shape, tuple[NamedArrays, str]]:
@@ -379,6 +371,7 @@ class GraphTask(ChoosesSizes, WritesKeptUnits, ModelTask[GraphNetwork]):
                 for axis, reason in unseen.items()
             ),
             *self._choice.notes,
+            *self.training_notes(),
         ]
 
     def _left_alone(self) -> list[str]:

@@ -462,7 +462,6 @@ def test_layer_that_cannot_shrink_is_noted_and_the_other_one_shrinks(tmp_path: P
         ),
         (Recipe(budget=Budget(f1_fall=1.0)), WrongBudget, "does not apply to a graph"),
         (Recipe(mode="learn"), ModeUnavailable, "cannot be compressed by learning"),
-        (Recipe(minutes=1.0), ModeUnavailable, "cannot be distilled here"),
     ],
 )
 def test_what_a_graph_has_not_is_refused(

@@ -13,6 +13,7 @@ from isslim.compress.onnx.normalise.onnx_reader import simplified
 from tests.compress.onnx.drawing import BATCH, STEPS, Builder
 from tests.compress.onnx.proving import cut, run
 from tests.compress.onnx.rewrite.made import UNITS, WIDTH, tagger
+from tests.compress.onnx.rewrite.test_narrow_layers import narrowed, stacked
 
 
 def constants(model: ModelProto) -> dict[str, np.ndarray]:
@@ -136,3 +137,16 @@ def test_a_layer_of_which_some_weights_are_new_keeps_the_others() -> None:
     np.testing.assert_array_equal(found[layer.input[1]], matrix)
     for place in (2, 3, 7):
         np.testing.assert_array_equal(found[layer.input[place]], now[layer.input[place]])
+
+
+def test_matrices_of_narrow_layers_are_read_and_written_too() -> None:
+    network = GraphNetwork.from_model(simplified(stacked().model()))
+    small = network.rebuilt(narrowed(network, 2)[0])
+    weights = changed(small)
+    narrow = {place.weight for place in small.declaration().narrow}
+    assert len(narrow & weights.keys()) == 3
+    taught = small.with_weights(weights)
+    found = constants(taught.model())
+    for name, value in weights.items():
+        np.testing.assert_array_equal(found[name], value, err_msg=name)
+    assert taught.declaration() == small.declaration()

@@ -1,0 +1,27 @@
+"""What is said of a distillation by its figures."""
+
+from __future__ import annotations
+
+import pytest
+
+from isslim.compress.kinds.graphs.distilling.remarks import remark
+
+
+def test_recordings_are_lacking_where_little_is_won_on_others() -> None:
+    line = remark((0.2, 0.2), (0.05, 0.14), 24)
+    assert line is not None
+    assert "from 20.0% to 14.0% on recordings that were held back" in line
+    assert "from 20.0% to 5.0% on those that it learnt from (24)" in line
+    assert "recordings are what is lacking" in line
+    assert line.endswith("about 5.0%")
+
+
+def test_where_as_much_is_won_on_others_more_would_give_little() -> None:
+    line = remark((0.22, 0.16), (0.11, 0.085), 160)
+    assert line is not None
+    assert line.endswith("more recordings would give little")
+
+
+@pytest.mark.parametrize("after", [0.2, 0.21])
+def test_nothing_is_said_where_nothing_was_won(after: float) -> None:
+    assert remark((0.2, 0.2), (0.1, after), 24) is None
