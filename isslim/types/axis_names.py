@@ -1,9 +1,14 @@
-"""Names of axes: recurrent units are `units:<layer>`, ranks of narrow layers `rank:<reader>`."""
+"""Names of axes: `units:<layer>` of recurrent units, `channels:<operator>` of what matrices give.
+
+The rank of a narrow layer is `rank:<reader>`.
+"""
 
 from __future__ import annotations
 
 UNITS = "units:"
 """Prefix of the axes of recurrent units."""
+CHANNELS = "channels:"
+"""Prefix of the axes of what the matrices and convolutions of a graph give."""
 RANK = "rank:"
 """Prefix of the axes of narrow layers' widths."""
 OPERATOR = f"{RANK}input of "
@@ -19,6 +24,26 @@ def units_of(layer: str) -> str:
 def is_units(axis: str) -> bool:
     """Whether an axis is one of recurrent units."""
     return axis.startswith(UNITS)
+
+
+def channels_of(operator: str) -> str:
+    """The name of the axis of what a matrix or convolution of a graph gives."""
+    return CHANNELS + operator
+
+
+def operator_of(axis: str) -> str:
+    """The matrix or convolution whose channels an axis indexes."""
+    return axis.removeprefix(CHANNELS)
+
+
+def is_channels(axis: str) -> bool:
+    """Whether an axis is one of what a matrix or convolution of a graph gives."""
+    return axis.startswith(CHANNELS)
+
+
+def components_of(axis: str) -> str:
+    """What the components of an axis of a graph are called: units or channels."""
+    return "channels" if is_channels(axis) else "units"
 
 
 def layer_of(axis: str) -> str:

@@ -5,7 +5,16 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from isslim.types.axis_names import OPERATOR, RANK, is_rank, is_units, layer_of, units_of
+from isslim.types.axis_names import (
+    OPERATOR,
+    RANK,
+    is_channels,
+    is_rank,
+    is_units,
+    layer_of,
+    operator_of,
+    units_of,
+)
 from isslim.types.kinds.registry import run_label as describe_run
 from isslim.types.manifest import LatencyRecord, Ratio
 
@@ -61,6 +70,8 @@ def _ratio(ratio: Ratio | None) -> str:
 
 def axis_name(axis: str) -> str:
     """An axis in words: `units:lstm0` is LSTM layer 1; a name of any other form is kept."""
+    if is_channels(axis):
+        return f"channels of {operator_of(axis)}"
     block, reader = _BLOCK.fullmatch(axis), _READER.fullmatch(axis)
     if block is not None:
         return f"softmax block {int(block[1]) + 1}"

@@ -5,9 +5,13 @@ from __future__ import annotations
 import pytest
 
 from isslim.types.axis_names import (
+    channels_of,
+    components_of,
+    is_channels,
     is_rank,
     is_units,
     layer_of,
+    operator_of,
     rank_of_block,
     rank_of_input,
     rank_of_operator,
@@ -61,3 +65,13 @@ def test_ranks_are_named_by_what_reads_through_them(axis: str, written: str, nam
     assert is_rank(axis)
     assert not is_units(axis)
     assert axis_name(axis) == name
+
+
+def test_an_axis_of_channels_names_its_operator() -> None:
+    axis = channels_of("/dense/MatMul")
+    assert axis == "channels:/dense/MatMul"
+    assert operator_of(axis) == "/dense/MatMul"
+    assert (is_channels(axis), is_units(axis)) == (True, False)
+    assert not is_channels(units_of("/lstm/LSTM.forward"))
+    assert (components_of(axis), components_of("units:lstm0")) == ("channels", "units")
+    assert axis_name(axis) == "channels of /dense/MatMul"

@@ -2,7 +2,7 @@
 
 After the walk: a constant must have the same axes wherever it is read, and be read nowhere else;
 layers that share their weights share their axes; axes that share a size shrink together or not at
-all.
+all. What matrices give, their channels, may shrink like units where other matrices read it.
 """
 
 from __future__ import annotations
@@ -42,6 +42,7 @@ def infer(form: NormalForm) -> AxisFacts:
     _settle_layers(known)
     _refine(known)  # what met in constants
     _settle_states(known)
+    _settle_channels(known)
     # Last, when no axis gets another reason: one that stays keeps those of its size.
     known.pool.finalize()
     return known.facts()
@@ -172,6 +173,29 @@ def _settle_states(known: Knowledge) -> None:
             if known.pool.find(axis) not in read:
                 text = "it reaches the graph's outputs only, as a state that the caller carries"
                 _pin_all(known, [axis], text)
+
+
+def _settle_channels(known: Knowledge) -> None:
+    """Offers what matrices give for removal, where it is known what each channel is worth.
+
+    That follows from the matrices that read it; so a graph's other channels stay.
+    """
+    pool, found = known.pool, known.findings
+    # A graph without recurrent layers is another tool's.
+    if not found.layers:
+        return
+    read = [layer.inputs for layer in found.layers] + [each.blocks for each in found.products]
+    weighed = {pool.find(axis) for blocks in read for axis in _axes(blocks)}
+    summed = {pool.find(axis) for dim in found.summed for axis in _axes(known.axes.refined(dim))}
+    made = [pool.find(axis) for use in found.uses for axis in _axes(_blocks_of_use(use))]
+    for axis in sorted(set(made)):
+        if pool.is_recurrent(axis):
+            continue
+        pool.offer(axis)
+        if axis in summed:
+            _pin_all(known, [axis], "it is summed without a matrix, which would weigh its channels")
+        elif axis not in weighed and not pool.reasons(axis):
+            _pin_all(known, [axis], "no matrix reads it, which would weigh its channels")
 
 
 def _read_axes(known: Knowledge) -> set[int]:

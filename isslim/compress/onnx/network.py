@@ -34,17 +34,19 @@ from isslim.compress.onnx.rewrite.sizes import read_sizes
 from isslim.compress.onnx.rewrite.write import write
 from isslim.compress.onnx.trace.facts import AxisFacts
 from isslim.compress.pruning.axes import Array, Arrays, Keep, NarrowPlace, NetworkAxes, resized
+from isslim.types.axis_names import is_channels
 from isslim.types.manifest import Architecture
 
 
 @dataclass(frozen=True)
 class AxisReport:
-    """One axis of a graph's recurrent layers.
+    """One axis of a graph: units of its recurrent layers, or channels that its matrices give.
 
     Attributes:
         name: as in the declaration, if it is there.
-        layers: the directions of recurrent layers whose units it indexes; several if unified.
-        size: number of units.
+        layers: the directions of recurrent layers whose units it indexes, or the operators whose
+            channels it does; several if unified.
+        size: number of units or channels.
         reasons: why it is left alone, with the operators that led there; empty if it may shrink.
     """
 
@@ -160,7 +162,7 @@ class GraphNetwork:
         return model
 
     def masked_reference(self, keep: Keep) -> ModelProto:
-        """This graph at full size, with all units that `keep` does not name held at zero.
+        """This graph at full size, with all units and channels at zero that `keep` does not name.
 
         For a network as it was read, it is built from the graph as it was read; for one with other
         values (repaired ones), from the graph that it writes, its narrow layers multiplied out.
@@ -216,9 +218,16 @@ class GraphNetwork:
 
     def report(self) -> list[AxisReport]:
         """Every axis of units, in the order of the graph."""
+        return [each for each in self._reports() if not is_channels(each.name)]
+
+    def channels(self) -> list[AxisReport]:
+        """Every axis of channels that a matrix or convolution gives, in the order of the graph."""
+        return [each for each in self._reports() if is_channels(each.name)]
+
+    def _reports(self) -> list[AxisReport]:
         pool = self.trace.pool
         # Axes that are one have one name: any of their numbers answers for all.
-        numbers = {pool.name(axis): axis for axis in range(pool.count()) if pool.is_recurrent(axis)}
+        numbers = {pool.name(axis): axis for axis in range(pool.count()) if pool.is_removable(axis)}
         found = []
         for names in pool.members():
             axis = numbers[names[0]]

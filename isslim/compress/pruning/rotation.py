@@ -30,6 +30,7 @@ from numpy.typing import NDArray
 
 from isslim.compress.pruning.axes import Array, Arrays, AxisMismatch, NetworkAxes
 from isslim.compress.pruning.moments import Moments, Sums
+from isslim.types.axis_names import is_channels
 
 Matrix = NDArray[np.float64]
 RIDGE = 1e-4
@@ -42,7 +43,8 @@ def linear_axes(declaration: NetworkAxes) -> list[str]:
     """The axes whose basis is free.
 
     They are made by the columns of the looked-up matrix or by the rows of a narrow layer, are read
-    by columns of matrices, and are used in no other way.
+    by columns of matrices, and are used in no other way. Channels of a graph are none, whatever its
+    constants are called: an activation may stand before what reads them.
     """
     rows = {name for place in declaration.narrow for name in (place.weight, place.bias)}
     columns = {
@@ -65,7 +67,8 @@ def linear_axes(declaration: NetworkAxes) -> list[str]:
             and (name in rows if position == 0 else name in looked_up or (name, axis) in columns)
             for name, position, segments, repeat in places
         )
-        if free and any(name in looked_up or name in rows for name, *_ in places):
+        begun = any(name in looked_up or name in rows for name, *_ in places)
+        if free and begun and not is_channels(axis):
             linear.append(axis)
     return linear
 

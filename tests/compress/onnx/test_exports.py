@@ -139,7 +139,8 @@ def test_an_export_is_cut_like_every_other(
     network = assert_cut_equals_masked(read_graph(exported(exporter, bidirectional)), feeds)
 
     directions = 2 if bidirectional else 1
-    axes = list(network.declaration().axes)
+    embedding, *axes = network.declaration().axes
+    assert embedding.startswith("channels:")
     assert len(axes) == 2 * directions
     kept = {
         axis: np.sort(np.random.default_rng(i).choice(UNITS, 5, replace=False))
@@ -201,7 +202,8 @@ def test_all_seven_keep_the_same_units_and_give_the_same_outputs(
         )["scores"]
     first = kept["legacy 11"]
     assert all(2 <= len(units) < UNITS for units in first)
-    assert first[0] != list(range(len(first[0])))  # chosen, not the first ones
+    _, units, _ = first
+    assert units != list(range(len(units)))  # chosen, not the first ones
     assert kept == dict.fromkeys(EXPORTERS, first)
     assert np.abs(outputs["legacy 11"] - original).max() > 1e-3  # something was taken away
     for made in outputs.values():

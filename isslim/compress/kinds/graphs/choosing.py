@@ -19,9 +19,11 @@ from isslim.compress.kinds.graphs.output_checks import SEEN, change_when_masked,
 from isslim.compress.kinds.graphs.recorded import Recorded
 from isslim.compress.onnx.network import GraphNetwork
 from isslim.runtime.graphs.recorded_inputs import GraphSession
+from isslim.types.axis_names import components_of, is_channels
 
 MASKED_BYTES = 1 << 30
-"""Total size of the graphs written to mask axis by axis; above it, all axes are masked together."""
+"""Total size of the graphs written to mask axis by axis; above it, all axes of units are masked
+together, or all axes of channels."""
 PROBED_RUNS = 32
 """Runs, spread over all, on which the dependence on an axis is tried first; where no output changes
 on them, the others are tried too."""
@@ -144,7 +146,14 @@ def _unseen(
         `others` that depend on an axis on which no evaluated output does.
     """
     axes = list(network.declaration().axes)
-    groups = [[axis] for axis in axes] if len(axes) * size_bytes <= MASKED_BYTES else [axes]
+    units = [axis for axis in axes if not is_channels(axis)]
+    channels = [axis for axis in axes if is_channels(axis)]
+    # Units first: of them there are few, and channels are many.
+    groups, room = list[list[str]](), MASKED_BYTES
+    for kind in (units, channels):
+        apart = len(kind) * size_bytes <= room
+        groups += [[axis] for axis in kind] if apart else [kind]
+        room -= len(kind) * size_bytes if apart else size_bytes
     everything = [*runs.held_out, *runs.calibration]
     first = sorted({round(each) for each in np.linspace(0, len(everything) - 1, PROBED_RUNS)})
     # Spread over all, since neighbouring runs may all take one branch of the graph.
@@ -164,7 +173,8 @@ def _unseen(
         if not seeing:
             reason = (
                 f"{', '.join(names)} {'does' if len(names) == 1 else 'do'} not change when all its "
-                "units are masked, so a loss of quality there would go unnoticed"
+                f"{components_of(group[0])} are masked, so a loss of quality there would go "
+                "unnoticed"
             )
             unseen |= dict.fromkeys(group, reason)
     return unseen, list(dict.fromkeys(added))

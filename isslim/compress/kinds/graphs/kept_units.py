@@ -1,4 +1,4 @@
-"""Which units of each recurrent node are left, as `kept.json` beside the graphs.
+"""Which units of each recurrent node, and which channels, are left: `kept.json` beside the graphs.
 
 With it a twin of the graph in another framework can be cut by the same indices.
 """
@@ -17,6 +17,7 @@ from isslim.compress.onnx.network import GraphNetwork
 from isslim.compress.pruning.axes import Keep
 from isslim.compress.weights import ReturnsWeights
 from isslim.store.files import atomic_file
+from isslim.types.axis_names import operator_of
 from isslim.types.recipe import StrictModel
 from isslim.types.same_form import SameForm
 
@@ -45,15 +46,27 @@ class KeptNode(StrictModel):
     )
 
 
+class KeptChannels(StrictModel):
+    """The channels that one matrix or convolution gives, or several that give the same."""
+
+    axis: str = Field(description="as in the manifest")
+    operators: list[str] = Field(description="names of the operators in `compressed.onnx`")
+    channels: int = Field(description="number of channels in the original")
+    kept: list[int] = Field(description="which of them are left, ascending")
+
+
 class KeptUnits(StrictModel):
     """`kept.json`."""
 
     isslim: Literal[3] = Field(default=3, description="version of this form")
     nodes: list[KeptNode] = Field(description="in the order of the graph")
+    channels: list[KeptChannels] = Field(
+        default=[], description="those of which some could be removed, in the order of the graph"
+    )
 
 
 def kept_units(original: GraphNetwork, kept: Keep) -> KeptUnits:
-    """Which units of every recurrent node are left.
+    """Which units of every recurrent node, and which channels, are left.
 
     Args:
         original: the graph at full size.
@@ -78,7 +91,17 @@ def kept_units(original: GraphNetwork, kept: Keep) -> KeptUnits:
                 directions=directions,
             )
         )
-    return KeptUnits(nodes=nodes)
+    channels = [
+        KeptChannels(
+            axis=each.name,
+            operators=[operator_of(name) for name in each.layers],
+            channels=each.size,
+            kept=kept[each.name].tolist() if each.name in kept else list(range(each.size)),
+        )
+        for each in original.channels()
+        if not each.reasons
+    ]
+    return KeptUnits(nodes=nodes, channels=channels)
 
 
 class WritesKeptUnits(ReturnsWeights[GraphNetwork]):

@@ -18,10 +18,10 @@ _REST = "the rest of the graph"
 
 
 def parts_of(original: GraphNetwork, declaration: NetworkAxes) -> list[PartRecord]:
-    """Every recurrent layer, every matrix that reads one, and last the rest of the graph.
+    """Every recurrent layer, every matrix that reads an axis, and last the rest of the graph.
 
-    Only layers have a width: the outputs of a matrix are not components that could be removed. A
-    narrow layer counts to what it stands before.
+    Layers have a width, and matrices of whose channels some could be removed. A narrow layer counts
+    to what it stands before.
 
     Args:
         original: the graph as it was read.
@@ -44,7 +44,9 @@ def parts_of(original: GraphNetwork, declaration: NetworkAxes) -> list[PartRecor
         records.append(
             PartRecord(
                 name=_describe(original, part),
-                width=_units(declaration, names) if part in layers else 0,
+                width=_units(declaration, names)
+                if part in layers
+                else _channels(declaration, part),
                 parameters=sum(counts.values())
                 + second.get(part, 0)
                 + (untouched(original) if part == _REST else 0),
@@ -116,6 +118,16 @@ def _describe(original: GraphNetwork, part: str) -> str:
     """The name of a part: of a matrix that of its operator, since exporters number constants."""
     readers = [] if part in original.meaning.layers else original.trace.consumers.get(part, [])
     return next((node.name for node in readers if node.name), part)
+
+
+def _channels(declaration: NetworkAxes, part: str) -> int:
+    """Channels that a matrix gives, units among them where it meets some; 0 where all are fixed."""
+    if part not in declaration.dimensions:
+        return 0
+    rows = declaration.dimensions[part][0]
+    # A kernel gives the same channels in every place of its window.
+    axes_given = {segment.axis for segment in rows if segment.axis is not None}
+    return sum(declaration.axes[axis] for axis in axes_given)
 
 
 def _units(declaration: NetworkAxes, names: Sequence[str]) -> int:

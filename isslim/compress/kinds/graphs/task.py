@@ -53,7 +53,7 @@ from isslim.runtime.graphs.recorded_inputs import SAMPLES, GraphSession, NamedAr
 from isslim.runtime.graphs.shapes import run_of_shape, runs_to_time
 from isslim.runtime.shape import Shape
 from isslim.settings.worker import Evaluations
-from isslim.types.axis_names import layer_of
+from isslim.types.axis_names import components_of, layer_of
 from isslim.types.inspection import LayerRecord
 from isslim.types.kinds.graphs import GRAPHS
 from isslim.types.manifest import CheckRecord, Estimate, LatencyRecord, PartRecord, Task
@@ -133,10 +133,13 @@ class GraphTask(DistilsGraphs, ChoosesSizes, WritesKeptUnits, ModelTask[GraphNet
         self._stream = stream_of(self._uploaded, carried, self.runs.held_out)
         self._measured: dict[Path, Quality] = {}
         layers = [each for each in self.original.report() if not each.reasons]
+        channels = [each for each in self.original.channels() if not each.reasons]
         doubt = self._quality_metric.doubt if self.runs.not_evaluated is None else None
         self.origin = Origin(
             f"ONNX graph, opset {opset}: {len(layers)} of {len(self.original.report())} groups of "
-            f"recurrent units may shrink{graph.changes and f'; {graph.changes}'}",
+            "recurrent units may shrink"
+            f"{(channels and f', and the channels of {len(channels)} other operators') or ''}"
+            f"{graph.changes and f'; {graph.changes}'}",
             self.runs.calibration_origin,
             self.runs.held_out_origin + self._quality_metric.way,
             self.runs.random,
@@ -353,7 +356,7 @@ class GraphTask(DistilsGraphs, ChoosesSizes, WritesKeptUnits, ModelTask[GraphNet
         write_runs(folder / SAMPLES, kept)
 
     def layers(self) -> list[LayerRecord]:
-        """Every group of recurrent units, and whether it may shrink."""
+        """Every group of recurrent units or channels, and whether it may shrink."""
         # Nothing could be evaluated of a layer that no output depends on: it stays whole.
         unseen = {layer_of(axis) for axis in self._choice.unseen}
         return [
@@ -362,12 +365,12 @@ class GraphTask(DistilsGraphs, ChoosesSizes, WritesKeptUnits, ModelTask[GraphNet
         ]
 
     def notes(self) -> list[str]:
-        """Groups of units that stay as they are, and outputs that are not used, with reasons."""
+        """Units and channels that stay as they are, and outputs that are not used, with reasons."""
         unseen, sizes = self._choice.unseen, self.original.declaration().axes
         return [
             *self._left_alone(),
             *(
-                f"{layer_of(axis)} ({sizes[axis]} units): {reason}"
+                f"{layer_of(axis)} ({sizes[axis]} {components_of(axis)}): {reason}"
                 for axis, reason in unseen.items()
             ),
             *self._choice.notes,
@@ -376,7 +379,7 @@ class GraphTask(DistilsGraphs, ChoosesSizes, WritesKeptUnits, ModelTask[GraphNet
 
     def _left_alone(self) -> list[str]:
         return [
-            f"{each.name} ({each.size} units): {'; '.join(each.reasons)}"
-            for each in self.original.report()
+            f"{each.name} ({each.size} {components_of(each.name)}): {'; '.join(each.reasons)}"
+            for each in (*self.original.report(), *self.original.channels())
             if each.reasons
         ]

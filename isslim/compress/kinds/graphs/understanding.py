@@ -49,10 +49,14 @@ def understood(path: Path) -> tuple[int, GraphNetwork]:
 
 
 def layers_of(network: GraphNetwork) -> list[LayerRecord]:
-    """Every group of recurrent units, in the order of the graph."""
+    """Every group of recurrent units, then all groups of channels that may shrink.
+
+    Both in the order of the graph.
+    """
+    channels = [each for each in network.channels() if not each.reasons]
     return [
         LayerRecord(name=each.name, size=each.size, may_shrink=not each.reasons)
-        for each in network.report()
+        for each in (*network.report(), *channels)
     ]
 
 

@@ -13,7 +13,7 @@ from typing import Self
 from isslim.compress.onnx.model.layouts import Block, Blocks
 from isslim.compress.onnx.rewrite.named_arrays import Meaning
 from isslim.compress.onnx.trace.pool import Axes
-from isslim.compress.pruning.axes import Arrays
+from isslim.compress.pruning.axes import Arrays, Dimension
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,8 @@ def read_sizes(meaning: Meaning, arrays: Arrays) -> dict[str, int]:
     Args:
         meaning: what the arrays are in the graph.
         arrays: as `declare` gives them, of any sizes; R (G H, H) of a layer has the size in its
-            columns, where gates do not repeat it.
+            columns, where gates do not repeat it. Channels are counted in any dimension in which
+            all others are known.
 
     Returns:
         Also of the widths of narrow layers that the meaning has.
@@ -87,4 +88,35 @@ def read_sizes(meaning: Meaning, arrays: Arrays) -> dict[str, int]:
             (segment,) = meaning.declaration.dimensions[f"{name}.{direction}.recurrence"][1]
             if segment.axis is not None:
                 found[segment.axis] = arrays[f"{name}.{direction}.recurrence"].shape[1]
-    return found | {place.axis: len(arrays[place.weight]) for place in meaning.declaration.narrow}
+    found |= {place.axis: len(arrays[place.weight]) for place in meaning.declaration.narrow}
+    dimensions = meaning.declaration.dimensions.items()
+    dims = [
+        (each, arrays[name].shape[i]) for name, dims in dimensions for i, each in enumerate(dims)
+    ]
+    counted = -1
+    while counted < len(found) < len(meaning.declaration.axes):
+        counted = len(found)
+        for dimension, length in dims:
+            found |= _counted(dimension, length, found)
+    return found
+
+
+def _counted(dimension: Dimension, length: int, known: Mapping[str, int]) -> dict[str, int]:
+    """The size of the only axis of a dimension whose size is not known; empty if there are others.
+
+    Args:
+        dimension: of an array at full size.
+        length: of it.
+        known: sizes of other axes.
+    """
+    open_axes = {segment.axis for segment in dimension if segment.axis} - known.keys()
+    if len(open_axes) != 1:
+        return {}
+    (axis,) = open_axes
+    times = sum(segment.repeat for segment in dimension if segment.axis == axis)
+    rest = 0
+    for segment in dimension:
+        if segment.axis != axis:
+            size = segment.size if segment.axis is None else known[segment.axis]
+            rest += segment.repeat * size
+    return {axis: (length - rest) // times}

@@ -9,13 +9,14 @@ from onnx import GraphProto, NodeProto
 
 from isslim.compress.onnx.model.attributes import get_int
 from isslim.compress.onnx.model.layouts import Block, Blocks, Dim, Layout, size
-from isslim.compress.onnx.model.split_model import given
+from isslim.compress.onnx.model.split_model import given, label
 from isslim.compress.onnx.trace.alignment import AxisAligner
 from isslim.compress.onnx.trace.edits import Edit, Product, Select, Use, key
 from isslim.compress.onnx.trace.graph_view import GraphView
 from isslim.compress.onnx.trace.knowledge import Knowledge
 from isslim.compress.onnx.trace.pool import AxisUnionFind
 from isslim.compress.onnx.trace.types import Entry, Layer, Unfollowable
+from isslim.types.axis_names import channels_of
 
 UNKNOWN_RANK = "the number of dimensions of one of its inputs is not known"
 OTHER_SIZE = "it meets a tensor of another or unknown size"
@@ -204,7 +205,7 @@ class RuleContext:
         """
         if length < 2:
             return length
-        axis = self.pool.new(f"made:{self.output}", length, recurrent=False)
+        axis = self.pool.new(channels_of(label(self.node)), length, recurrent=False)
         # A matrix has no column for a removed component, so what it gives there is zero.
         return (Block(axis, length, self.output, True),)
 

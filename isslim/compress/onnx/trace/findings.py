@@ -20,7 +20,7 @@ class Findings:
         uses: constants that axes index.
         products: matrices that read activations.
         layers: recurrent nodes.
-        summed: dimensions over which activations are summed.
+        summed: dimensions over which activations are summed, by no matrix or by a stack of them.
     """
 
     layouts: dict[str, Layout] = field(default_factory=dict)

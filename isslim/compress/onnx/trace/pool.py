@@ -33,6 +33,7 @@ class _Entry:
     recurrent: bool
     parent: int
     tied: int
+    offered: bool = False
     reasons: list[PinReason] = field(default_factory=list)
     parts: tuple[int, ...] = ()
 
@@ -63,7 +64,7 @@ class Axes:
         return len(self._entries)
 
     def name(self, axis: int) -> str:
-        """Of the first recurrent axis among those that are one."""
+        """Of the first recurrent axis among those that are one, or else of the first of them."""
         return self._entries[self.find(axis)].name
 
     def is_recurrent(self, axis: int) -> bool:
@@ -75,12 +76,16 @@ class Axes:
         return self._entries[self.find(axis)].reasons
 
     def is_prunable(self, axis: int) -> bool:
-        """Whether components may be removed.
+        """Whether components may be removed: of no axis that is not `is_removable`."""
+        return self.is_removable(axis) and not self.reasons(axis) and self.size(axis) > 1
 
-        Axes that begin at matrices only are not: they would be another kind of pruning, whose
-        importance is not measured here.
+    def is_removable(self, axis: int) -> bool:
+        """Whether components would be removed if there were no reason against it.
+
+        Of axes that begin at matrices only, not of all: see `AxisUnionFind.offer`.
         """
-        return self.is_recurrent(axis) and not self.reasons(axis) and self.size(axis) > 1
+        entry = self._entries[self.find(axis)]
+        return entry.recurrent or entry.offered
 
     def groups(self) -> list[list[int]]:
         """Prunable axes, one of each that are one, in groups that share a size."""
@@ -91,12 +96,15 @@ class Axes:
         return list(found.values())
 
     def members(self) -> list[list[str]]:
-        """Names of recurrent axes that are one, each list beginning with the name of the whole."""
+        """Names of removable axes that are one, each list beginning with the name of the whole.
+
+        With units among them only the names of units.
+        """
         found: dict[int, list[str]] = {}
         for axis, entry in enumerate(self._entries):
-            if self.is_recurrent(axis):
+            if self.is_removable(axis):
                 names = found.setdefault(self.find(axis), [])
-                if entry.recurrent and entry.name not in names:
+                if entry.recurrent == self.is_recurrent(axis) and entry.name not in names:
                     names.append(entry.name)
         return list(found.values())
 
@@ -144,6 +152,14 @@ class AxisUnionFind(Axes):
         # The whole goes by the name of units, which a user knows, not by that of a matrix.
         if gone.recurrent and not kept.recurrent:
             kept.name, kept.recurrent = gone.name, True
+
+    def offer(self, axis: int) -> None:
+        """Components of an axis that begins at matrices may be removed, as those of a layer may.
+
+        Args:
+            axis: any of those that are one, which nothing is united with any more.
+        """
+        self._entries[self.find(axis)].offered = True
 
     def same_size(self, one: int, other: int) -> None:
         """Two axes share a size from now on.

@@ -2,9 +2,9 @@
 
 Every operator has a rule (`registry`). A rule lays out the node's outputs and notes what would have
 to change if the axes shrank (`edits`). One that cannot go on raises `Unfollowable`: then every axis
-that comes in is left alone, with the path that led there. Axes begin at recurrent layers; those
-that begin at other matrices ("made") matter only where they meet a recurrent one, such as in a skip
-connection.
+that comes in is left alone, with the path that led there. Axes begin at recurrent layers, and at
+other matrices ("made"): one that meets units, such as in a skip connection, goes with them, and
+where both come to an obstacle, it is left alone first.
 
 The sizes of shapes that are computed at run time are followed too: an entry of a shape knows which
 axes it counts.
@@ -74,8 +74,8 @@ def _requested_layout(known: Knowledge, node: NodeProto) -> Layout | None:
 def _apply(known: Knowledge, node: NodeProto, rule: Rule) -> None:
     """Applies a rule; an axis of no recurrent layer that it cannot go on with is left alone first.
 
-    Such an axis begins at a matrix and would be worth nothing by itself, while the units beside it
-    in the same tensors are what the whole inference is for.
+    Such an axis begins at a matrix, and is worth less than the units beside it in the same tensors,
+    which are what the whole inference is for.
 
     Raises:
         Unfollowable: when units are what it cannot go on with.

@@ -36,9 +36,14 @@ def test_layers_of_one_module_shrink_alike_in_a_job(tmp_path: Path) -> None:
 
     candidate = next(candidates(task_of(exported.path, SAME, runs), tmp_path, Progress()))
 
-    (size,) = set(candidate.network.declaration().axes.values())
+    axes = candidate.network.declaration().axes
+    (size,) = {axes[axis] for axis in group}
     assert size < 12
-    assert exported.cut(candidate.network).lstm.hidden_size == size
+    small = exported.cut(candidate.network)
+    assert small.lstm.hidden_size == size
+    # The width of the embedding is no number of that module.
+    (width,) = (axes[axis] for axis in axes if axis not in group)
+    assert small.embedding.embedding_dim == small.lstm.input_size == width
 
 
 def test_layer_that_cannot_shrink_leaves_the_others_of_its_module_free(tmp_path: Path) -> None:

@@ -220,7 +220,7 @@ def test_evaluation_is_not_run_by_an_inspection(folder: Path, tmp_path: Path) ->
     (found,) = told
     assert (found.understood, found.kind, found.metric) == (True, "graph", "command:accuracy")
     assert found.evaluated_on.startswith("evaluation `accuracy`")
-    assert [layer.size for layer in found.layers] == [24, 24]
+    assert [layer.size for layer in found.layers] == [24, 24, 12]  # units, embedding
     assert found.layout.startswith("ONNX graph, opset")
     assert not found.random_inputs
     assert not log.exists()

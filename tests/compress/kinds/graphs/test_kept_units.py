@@ -60,6 +60,13 @@ def test_kept_units_are_those_of_the_manifest_and_of_the_graph(bundle: OpenBundl
                 compared += 1
     assert removed > 0
     assert compared > 0
+    # The kept columns of the embedding are those of the original too.
+    (embedding,) = kept.channels
+    assert axes[embedding.axis].kept_indices == embedding.kept
+    assert axes[embedding.axis].original == embedding.channels == 12
+    (name,) = embedding.operators
+    table = by_name[name].input[0]
+    np.testing.assert_array_equal(values[table], original[table][:, embedding.kept])
 
 
 def test_graphs_say_what_they_are_of_and_all_their_nodes_have_names(bundle: OpenBundle) -> None:

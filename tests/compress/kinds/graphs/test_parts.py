@@ -5,14 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
+from torch import nn
 
 from isslim.compress.kinds.graphs.parts import parameters_of, parts_of, untouched
 from isslim.compress.kinds.graphs.understanding import understood
 from isslim.compress.modules.export import export_module
 from isslim.compress.pruning import axes
-from tests.compress.kinds.graphs.models import Layer, layer_graph
+from tests.compress.kinds.graphs.models import FREE, Layer, layer_graph
 from tests.compress.modules.small import whole_network
 from tests.compress.modules.zoo import EXAMPLES
+from tests.tagger import export
 
 
 def test_a_layer_its_reader_and_the_rest_hold_every_parameter(tmp_path: Path) -> None:
@@ -51,3 +54,22 @@ def test_graph_of_a_module_has_its_number_of_parameters(name: str, tmp_path: Pat
     wanted = sum(parameter.numel() for parameter in module.parameters())
     assert parameters_of(network, network.declaration()) == wanted
     assert sum(part.parameters for part in parts_of(network, network.declaration())) == wanted
+
+
+def test_a_matrix_has_the_width_of_its_channels_where_some_could_be_removed(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    dense = nn.Sequential(nn.Linear(12, 9), nn.ReLU(), nn.Linear(9, 5))
+    module = Layer(12)
+    module.said = dense  # type: ignore[assignment]
+    free = {"x": FREE, "y": FREE}
+    path = export(module, (torch.zeros(1, 20, 6),), tmp_path / "g.onnx", ["x"], ["y"], free)
+    _, network = understood(path)
+    found = {part.name: part for part in parts_of(network, network.declaration())}
+    one, two = found["/said/said.0/MatMul"], found["/said/said.2/MatMul"]
+    assert (one.width, one.mult_adds) == (9, 12 * 9)
+    assert (two.width, two.mult_adds) == (0, 9 * 5)
+    small = axes.resized(network.declaration(), {"channels:/said/said.0/MatMul": 4})
+    cut = {part.name: part for part in parts_of(network, small)}
+    assert (cut["/said/said.0/MatMul"].width, cut["/said/said.2/MatMul"].mult_adds) == (4, 20)
+    whole = sum(each.numel() for each in module.parameters())
+    assert parameters_of(network, network.declaration()) == whole

@@ -119,3 +119,17 @@ def test_parts_of_a_divided_axis_keep_its_reasons_and_have_sizes_of_their_own() 
     assert [str(reason) for reason in pool.reasons(3)] == ["still"]
     assert pool.parts(2) == ()
     assert pool.count() == 4
+
+
+def test_axis_that_begins_at_matrices_may_shrink_once_it_is_offered_and_has_no_reason() -> None:
+    pool = pool_of([False, False, False, True])
+    pool.unite(0, 1)
+    assert not pool.is_removable(0)
+    pool.offer(1)
+    pool.offer(2)
+    pool.pin(2, PinReason("still"))
+    pool.finalize()
+    assert [axis for axis in range(4) if pool.is_removable(axis)] == [0, 1, 2, 3]
+    assert [axis for axis in range(4) if pool.is_prunable(axis)] == [0, 1, 3]
+    assert pool.members() == [["axis0", "axis1"], ["axis2"], ["axis3"]]
+    assert pool.groups() == [[0], [3]]

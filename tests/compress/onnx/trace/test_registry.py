@@ -92,10 +92,11 @@ HEAD = f"""# Operators through which units are followed
 
 A test keeps this page equal to the rules in `isslim/compress/onnx/trace/rules`. Operators that are
 not listed, and the cases in the right-hand column, are not errors: the units that reach them are
-kept, and the report names the operator and the reason. Three reasons apply to any operator: it
-reads a number of units ("{COUNTS_UNITS}"), the rank of an input is unknown
-("{UNKNOWN_RANK}"), or a node reads
-an output other than the first for which there is no rule
+kept, and the report names the operator and the reason. Channels, which begin where a matrix,
+convolution or embedding is a constant, are followed in the same way. Three reasons apply to any
+operator: it reads a number of units ("{COUNTS_UNITS}"), the rank of an
+input is unknown ("{UNKNOWN_RANK}"), or a node
+reads an output other than the first for which there is no rule
 ("{OTHER_OUTPUT}").
 
 | operators | effect on units | why units are kept |

@@ -1,8 +1,9 @@
 """Rules for matrix products: where an axis ends in weights, or two activations are contracted.
 
-A constant matrix that reads an axis is cut along it. Its output begins an axis of its own, which
-matters where it meets a recurrent one. Two activations may be contracted over an axis (attention by
-dot products) when a removed unit is zero in one of them, for then its term is zero too.
+A constant matrix that reads an axis is cut along it. Its output begins an axis of its own: channels
+that may be removed where other matrices read them, or that meet units and go with those. Two
+activations may be contracted over an axis (attention by dot products) when a removed unit is zero
+in one of them, for then its term is zero too.
 """
 
 from __future__ import annotations
@@ -103,6 +104,8 @@ def _times_constant(context: RuleContext) -> None:
     # What a single matrix lost can be repaired by least squares; a stack is only cut.
     if not stacked:
         _note_product(context, layout, matrix)
+    elif isinstance(read, tuple):
+        context.note_sum(read)
     batch = _broadcast_batch(layout.dims[:-2], matrix.shape[:-2])
     row = layout.dims[-2:-1]  # none of a vector
     context.set_layout(Layout((*batch, *row, made), layout.per_index))

@@ -20,6 +20,7 @@ from isslim.compress.onnx.model.layouts import size
 from isslim.compress.onnx.model.split_model import merge_constants
 from isslim.compress.onnx.network import GraphNetwork
 from isslim.compress.onnx.trace.registry import rules_of
+from isslim.types.axis_names import is_units
 from tests.compress.onnx.drawing import Builder
 from tests.compress.onnx.proving import cut as cut_network
 from tests.compress.onnx.proving import run, some
@@ -111,12 +112,13 @@ class UnitsGraph:
         return self.b.model()
 
     def cut(self, output: str, *, seed: int = 0, share: float = 0.5) -> Cut:
-        """Removes some units of every axis, none of which may be left alone."""
+        """Removes some units of every axis, none of which may be left alone; channels stay."""
         network = GraphNetwork.from_model(self.model(output))
         assert_layouts_are_true(network, self.b.feeds)
         assert [axis.reasons for axis in network.report() if axis.reasons] == []
         assert network.declaration().axes
-        keep = some(network, seed, share)
+        drawn = some(network, seed, share)
+        keep = {axis: kept for axis, kept in drawn.items() if is_units(axis)}
         written = cut_network(network, keep).model()
         made = run(written, self.b.feeds)["y"]
         sizes = network.declaration().axes
