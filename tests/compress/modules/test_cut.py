@@ -91,6 +91,7 @@ def test_states_of_a_small_module_are_those_of_the_units_left(tmp_path: Path) ->
     network = small_network(exported, free=True)
     small = exported.cut(network)
     axes = network.declaration().axes.items()
+    layers = [name for name, _ in axes if is_units(name)]
     sizes = {name.split("/")[-1]: size for name, size in axes if is_units(name)}
     units = small.rnn.hidden_size
     assert units == max(sizes.values())
@@ -107,7 +108,7 @@ def test_states_of_a_small_module_are_those_of_the_units_left(tmp_path: Path) ->
     wanted = outputs_of(network, run, tmp_path)
     np.testing.assert_allclose(scores.numpy(), wanted[0], rtol=1e-4, atol=1e-5)
     for layer in (0, 1):
-        kept = network.arrays()[f"{list(network.declaration().axes)[layer]}.kept"].astype(int)
+        kept = network.arrays()[f"{layers[layer]}.kept"].astype(int)
         full = wanted[1][layer][:, kept]
         np.testing.assert_allclose(after[layer][:, : len(kept)].numpy(), full, rtol=1e-4, atol=1e-5)
         # Units that only fill up to the size of the other layer stay at zero.
