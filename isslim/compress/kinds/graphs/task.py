@@ -27,6 +27,7 @@ from isslim.compress.export.quantize import quantize_graph
 from isslim.compress.kinds.graphs.activations import collect_graph_activations
 from isslim.compress.kinds.graphs.choosing import choose
 from isslim.compress.kinds.graphs.distilling.distillation import DistilsGraphs
+from isslim.compress.kinds.graphs.distilling.remarks import recordings_needed
 from isslim.compress.kinds.graphs.evaluating import (
     calibration_metric_of,
     quality_metric_of,
@@ -183,6 +184,7 @@ class GraphTask(DistilsGraphs, ChoosesSizes, WritesKeptUnits, ModelTask[GraphNet
         )
         self.origin = replace(self.origin, left_out=(*self.origin.left_out, *lines))
         self.steps = observed.tokens / len(self.runs.calibration)
+        self._needed = recordings_needed(observed, len(self.runs.calibration))
         return observed
 
     def evaluate(self, network: GraphNetwork) -> Quality:

@@ -42,6 +42,7 @@ class DistilsGraphs(Trainable[GraphNetwork]):
     not_trained: Callable[[GraphNetwork], Collection[str]] | None = None
     _uploaded: GraphSession
     _choice: Choice
+    _needed: str | None = None
     _learnt: str | None = None
 
     @property
@@ -64,11 +65,12 @@ class DistilsGraphs(Trainable[GraphNetwork]):
 
     def training_notes(self) -> list[str]:
         """For the report: why the closed form stands, or what more recordings would give."""
+        lines = [self._needed] if self._needed and not self.runs.random else []
         if super().minutes == 0:
-            return []
+            return lines
         if isinstance(self._lessons, NotTrainable):
-            return [f"not distilled, the closed form stands: {self._lessons.detail}"]
-        return [*self._lessons.notes, *([self._learnt] if self._learnt else [])]
+            return [*lines, f"not distilled, the closed form stands: {self._lessons.detail}"]
+        return [*lines, *self._lessons.notes, *([self._learnt] if self._learnt else [])]
 
     def finetune(
         self,

@@ -2,9 +2,35 @@
 
 from __future__ import annotations
 
+import math
+
+from isslim.compress.pruning.moments import ENOUGH_ROWS, ActivationStatistics
+
 CLEARLY = 1.15
 """How many times as much of the change is left on recordings that were held back, where it is told
 that more recordings would help."""
+
+
+def recordings_needed(observed: ActivationStatistics, recordings: int) -> str | None:
+    """A line on how many recordings would do for a graph's units.
+
+    Args:
+        observed: the moments of what every site reads, over all recordings.
+        recordings: their number.
+
+    Returns:
+        None where there are enough.
+    """
+    wanted = max(
+        (ENOUGH_ROWS * len(each.mean) / max(each.count, 1) for each in observed.moments.values()),
+        default=0.0,
+    )
+    if wanted <= 1:
+        return None
+    return (
+        f"the recordings are too few for the graph's units: of {recordings} like these, "
+        f"{math.ceil(wanted * recordings):,} would do"
+    )
 
 
 def remark(before: tuple[float, float], after: tuple[float, float], recordings: int) -> str | None:
