@@ -69,6 +69,8 @@ def test_command_line_compresses_a_graph_and_runs_it_side_by_side(
         "decided",
         "--calibration",
         str(tmp_path / "recorded.npz"),
+        "--minutes",
+        "0",
     ]
     done = runner.invoke(app, [*asked, "--output-change", "0.1", "--metric", "argmax"])
     assert done.exit_code == 0, done.output
@@ -134,6 +136,8 @@ def test_sweep_of_a_graph_shows_the_front(url: str, made: PublishedGraph) -> Non
             "0.1",
             "--output-change",
             "0.3",
+            "--minutes",
+            "0",
         ],
     )
     assert done.exit_code == 0, done.output

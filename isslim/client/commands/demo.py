@@ -17,7 +17,7 @@ from isslim.client.commands.doctor import PARTS
 def demo(
     minutes: Annotated[
         float, typer.Option(min=0.01, help="of training the original, before it is compressed")
-    ] = 3.25,
+    ] = 3.0,
     folder: Annotated[
         Path, typer.Option(file_okay=False, help="takes the model, the service's home, the files")
     ] = Path("demo"),

@@ -122,8 +122,11 @@ def test_a_name_or_shape_that_the_graph_lacks_is_refused() -> None:
     with pytest.raises(ValueError, match="'nope', float32 \\(2,\\), where the graph has none"):
         network.with_weights({"nope": np.zeros(2, np.float32)})
     matrix = next(n for n, v in constants(network.model()).items() if v.shape == (WIDTH, WIDTH))
-    with pytest.raises(ValueError, match="where the graph has float32 \\(3, 3\\)"):
+    with pytest.raises(ValueError, match="expected 3 entries in dimension 1"):
         network.with_weights({matrix: np.zeros((2, 3), np.float32)})
+    sizes = next(n for n, v in constants(network.model()).items() if v.dtype == np.int64)
+    with pytest.raises(ValueError, match="where the graph has int64 \\(1,\\)"):
+        network.with_weights({sizes: np.zeros(1, np.float32)})
     last = network.model().graph.node[-2].input[1]
     with pytest.raises(ValueError, match="expected 4 entries in dimension 1"):
         network.with_weights({last: np.zeros((5, 2), np.float32)})

@@ -69,7 +69,7 @@ def few(tmp_path_factory: pytest.TempPathFactory) -> tuple[object, RemovalPlan]:
     declaration = task.original.declaration()
     observed = task.collect_activations(lambda done, message: None)
     assert shortages(observed)[0].startswith(
-        "only 40 rows of calibration data for the 24 inputs of `"
+        "only 40 rows of calibration data for the 40 inputs of `"
     )
     assert f"{ENOUGH_ROWS} rows per input" in shortages(observed)[0]
     return task, rank_components(
