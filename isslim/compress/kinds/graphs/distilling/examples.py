@@ -22,8 +22,9 @@ from isslim.runtime.graphs.recorded_inputs import GraphSession
 
 HELD_BACK = 0.2
 """Share of the passages that is held back, at the end of the recordings."""
-TOGETHER = 8
-"""Passages that are joined, at most."""
+FEWEST, MOST, NUMBERS = 8, 128, 1 << 17
+"""Passages that are joined: as many as have inputs of so many numbers in one run, at least and at
+most so many. A few runs of one step each say little of which way to go."""
 MOST_NUMBERS = 1 << 24
 """Of all inputs of joined passages, at most."""
 TRIES = 3
@@ -92,8 +93,9 @@ class Examples:
         group = [first]
         if self.joint is not None:
             alike = [each for each in self.passages if self._fit(first, each)]
-            numbers = sum(array.size for run in first for array in run.values())
-            count = max(1, min(TOGETHER, MOST_NUMBERS // max(numbers, 1)))
+            numbers = max(1, sum(array.size for array in first[0].values()))
+            count = max(FEWEST, min(MOST, NUMBERS // numbers))
+            count = max(1, min(count, MOST_NUMBERS // (numbers * len(first))))
             group += [alike[int(at)] for at in generator.integers(len(alike), size=count - 1)]
         for _ in range(TRIES if self.kinds else 0):
             drawn = self._joined([self._varied(passage, generator) for passage in group])

@@ -29,8 +29,9 @@ from isslim.types.recipe import Recipe
 
 PROVEN_RUNS = 4
 """Runs on which torch is compared with ONNX Runtime."""
-COMPARED = 24
-"""Passages of the training part, and held back, that networks are compared on at most."""
+FEWEST, MOST, NUMBERS = 24, 512, 1 << 21
+"""Passages that networks are compared on, of the training part and held back: as many as hold so
+many numbers, and at least and at most so many."""
 
 
 @dataclass(frozen=True)
@@ -174,7 +175,9 @@ def _prove(
 
 
 def _spread(passages: Sequence[Passage]) -> list[Passage]:
-    index = sorted({round(each) for each in np.linspace(0, len(passages) - 1, COMPARED)})
+    numbers = sum(array.size for run in passages[0] for array in run.values())
+    count = max(FEWEST, min(MOST, NUMBERS // max(numbers, 1)))
+    index = sorted({round(each) for each in np.linspace(0, len(passages) - 1, count)})
     return [passages[each] for each in index]
 
 

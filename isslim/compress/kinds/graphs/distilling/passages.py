@@ -14,8 +14,9 @@ from isslim.runtime.graphs.recorded_inputs import GraphSession, NamedArrays
 
 Passage = list[NamedArrays]
 """Runs in order; states are those of the first run only."""
-MOST_RUNS = 64
-"""Of a passage: a longer recording is several, each begun with the states that were recorded."""
+MOST_RUNS = 1024
+"""Of a passage: a longer recording is several, each begun with the states that were recorded. The
+own states of a network drift away from these, which short passages do not show."""
 ANEW = 4
 """Runs of a passage where every recording begins anew: some are learnt from as they were recorded,
 and some as they follow others."""

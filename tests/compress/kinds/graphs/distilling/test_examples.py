@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from isslim.compress.kinds.graphs.distilling import examples as module
 from isslim.compress.kinds.graphs.distilling.examples import Examples, divide
 from isslim.compress.kinds.graphs.distilling.input_kinds import InputKind
 from isslim.compress.kinds.graphs.distilling.joining import Joint
@@ -47,7 +48,7 @@ def test_examples_are_joined_recordings_with_what_the_original_answers(tmp_path:
     made = examples(tmp_path, None)
     stream = made.draw(np.random.default_rng(0))
     (run,), (wanted,) = stream.runs, stream.wanted
-    assert run["x"].shape == (8, 9, 6)
+    assert run["x"].shape == (128, 9, 6)
     recorded = {passage[0]["x"].tobytes() for passage in made.passages}
     assert {row[None].tobytes() for row in run["x"]} <= recorded
     np.testing.assert_array_equal(wanted["y"], made.graph.run(run)["y"])
@@ -89,12 +90,13 @@ def test_each_run_of_a_passage_begins_with_the_original_s_own_states(tmp_path: P
     assert np.abs(stream.wanted[1]["y"] - alone).max() > 1e-4
 
 
-@pytest.mark.parametrize("numbers", [1, 54 * 3])
-def test_what_is_joined_is_bounded(
-    numbers: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("name", "numbers", "joined"),
+    [("MOST_NUMBERS", 1, 1), ("MOST_NUMBERS", 54 * 3, 3), ("NUMBERS", 1, 8), ("NUMBERS", 540, 10)],
+)
+def test_as_many_runs_are_joined_as_hold_enough_numbers_within_bounds(
+    name: str, numbers: int, joined: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from isslim.compress.kinds.graphs.distilling import examples as module
-
-    monkeypatch.setattr(module, "MOST_NUMBERS", numbers)
+    monkeypatch.setattr(module, name, numbers)
     stream = examples(tmp_path, None).draw(np.random.default_rng(0))
-    assert len(stream.runs[0]["x"]) == max(1, numbers // 54)
+    assert len(stream.runs[0]["x"]) == joined  # of 54 numbers each
