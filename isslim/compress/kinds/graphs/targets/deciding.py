@@ -22,7 +22,6 @@ from isslim.compress.kinds.graphs.targets.measure import (
 from isslim.compress.statistics.intervals import (
     Blocks,
     block_starts,
-    blocks,
     blocks_of,
     bootstrap,
     widened,
@@ -60,18 +59,7 @@ class Accuracy(_Decisions):
             (whole == wanted).astype(np.float64) - (ours == wanted)
             for ours, whole, wanted in zip(answers, original, self.wanted, strict=True)
         ]
-        rows = [np.stack([each, np.ones_like(each)], axis=1) for each in falls]
-        found = bootstrap(
-            blocks(self.joined(rows)),
-            lambda sums: sums[:, 0] / sums[:, 1],
-            count=self.count,
-            unit=self.unit,
-        )
-        if found is None:
-            return None
-        together = np.concatenate(falls)
-        changed = int(np.count_nonzero(together))
-        return widened(found, float(together.mean()), changed, self.count, lambda share: share)
+        return self.paired(falls, [np.ones_like(each) for each in falls])
 
 
 class F1(_Decisions):

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from isslim.compress.kinds.graphs.targets.labelling import NONE
 from isslim.compress.kinds.graphs.targets.measure import Answers, Measure, likeliest
-from isslim.compress.statistics.intervals import Unit, blocks, bootstrap, widened
+from isslim.compress.statistics.intervals import Unit
 from isslim.types.manifest import Estimate
 
 
@@ -57,18 +57,7 @@ class CtcErrorRate(Measure):
         """See `Measure.estimate`."""
         lengths = [(np.atleast_2d(target) != NONE).sum(1) for target in self.targets]
         rises = [one - other for one, other in zip(answers, original, strict=True)]
-        rows = [np.stack(each, axis=1) for each in zip(rises, lengths, strict=True)]
-        found = bootstrap(
-            blocks(self.joined(rows)),
-            lambda sums: sums[:, 0] / sums[:, 1],
-            count=self.count,
-            unit=self.unit,
-        )
-        if found is None:
-            return None
-        together = np.concatenate(rises)
-        loss, changed = float(together.sum()) / self._symbols, int(np.count_nonzero(together))
-        return widened(found, loss, changed, len(together), lambda share: share)
+        return self.paired(rises, lengths)
 
     def _edits(self, output: NDArray[Any], target: NDArray[Any]) -> Sequence[int]:
         steps = likeliest(self.labelling, output)

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from isslim.compress.kinds.graphs.comparing import joined
 from isslim.compress.kinds.graphs.targets.labelling import NONE, Labelling
-from isslim.compress.statistics.intervals import Unit
+from isslim.compress.statistics.intervals import Unit, blocks, bootstrap, widened
 from isslim.types.manifest import Estimate
 
 Floats = NDArray[np.float64]
@@ -53,6 +53,29 @@ class Measure(ABC):
     def joined(self, rows: Sequence[NDArray[Any]]) -> list[NDArray[Any]]:
         """Rows of every run as those of every stream, where runs are windows of streams."""
         return joined(rows, self._together)
+
+    def paired(
+        self, losses: Sequence[NDArray[Any]], sizes: Sequence[NDArray[Any]]
+    ) -> Estimate | None:
+        """The interval of a loss that is a sum of differences over a sum of sizes.
+
+        Args:
+            losses: of every run, (R,): what each row loses against the original.
+            sizes: likewise, what each row counts.
+        """
+        rows = [np.stack(each, axis=1) for each in zip(losses, sizes, strict=True)]
+        found = bootstrap(
+            blocks(self.joined(rows)),
+            lambda sums: sums[:, 0] / sums[:, 1],
+            count=self.count,
+            unit=self.unit,
+        )
+        if found is None:
+            return None
+        together = np.concatenate(losses)
+        loss = float(together.sum()) / float(sum(each.sum() for each in sizes))
+        changed = int(np.count_nonzero(together))
+        return widened(found, loss, changed, len(together), lambda share: share)
 
     @property
     def count(self) -> int:
