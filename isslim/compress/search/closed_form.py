@@ -156,7 +156,8 @@ def _ordered(
         lambda done, message: progress(0.5 + 0.4 * done, message),
     )
     orders = [removal_plan]
-    if recipe.budget.speedup is None:
+    # Asked first: ranking a large model anew takes as long as the rest of its calibration.
+    if recipe.budget.speedup is None and task.calibration_loss(task.original) is not None:
         # One component at a time is tried, where an order by measurement removes many together.
         single = removal_plan
         if allocation is not None:
