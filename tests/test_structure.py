@@ -44,7 +44,7 @@ ALLOWED = {
         "uvicorn",
     },
     "client": {"httpx", "numpy", "pydantic", "rich", "typer"},
-    "demo": {"numpy", "rich", "torch"},
+    "demo": {"rich", "torch"},
 }
 LINES = 400
 """More are two subjects; a lower limit cut subjects in two."""

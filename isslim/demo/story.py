@@ -9,9 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from isslim.runtime.language.scoring import next_log_probs
+from isslim.runtime.language.generation import TokenStream, beginning, read
+from isslim.runtime.language.sampling import Sampler, Sampling
 from isslim.runtime.language.session import LanguageSession
 from isslim.runtime.language.text import TextCodec
 from isslim.types.manifest import PRIMARY_SHAPE, Manifest, Ratio, VariantRecord
@@ -110,8 +109,8 @@ def verdict_lines(report: Report) -> Iterator[str]:
 def continuation(path: Path, codec: TextCodec, prompt: str, count: int, seed: int) -> str:
     """A text with the tokens that a model adds, drawn from its own probabilities.
 
-    The random numbers depend on the seed and the position alone. So two models with nearly equal
-    probabilities write the same words, and where their texts part, the models differ.
+    Two models with nearly equal probabilities write the same words from one seed, and where their
+    texts part, the models differ.
 
     Args:
         path: a scoring graph.
@@ -120,20 +119,11 @@ def continuation(path: Path, codec: TextCodec, prompt: str, count: int, seed: in
         count: how many tokens to add.
         seed: of the random numbers.
     """
-    session, random = LanguageSession(path), np.random.default_rng(seed)
-    ids = codec.encode(prompt)
-    start = [] if codec.start_id is None else [codec.start_id]
-    state = session.zero_state(1)
-    for token in [*start, *ids]:
-        log_probs, state = next_log_probs(session, token, state)
-    written = []
-    for _ in range(count):
-        # The largest sum with Gumbel noise is a draw from the probabilities.
-        noise = random.gumbel(size=session.vocabulary)
-        token = int((log_probs / TEMPERATURE + noise).argmax())
-        written.append(token)
-        log_probs, state = next_log_probs(session, token, state)
-    return codec.decode([*ids, *written])
+    session, ids = LanguageSession(path), codec.encode(prompt)
+    start = None if codec.start_id is None else beginning(session, codec.start_id)
+    position, _ = read(session, ids, start)
+    stream = TokenStream(position, Sampler(Sampling(TEMPERATURE), seed))
+    return codec.decode([*ids, *(stream.draw(session).id for _ in range(count))])
 
 
 def next_commands(home: Path, name: str) -> Iterator[str]:

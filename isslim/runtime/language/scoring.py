@@ -194,13 +194,53 @@ def _score_group(
         for column, length in enumerate(lengths):
             logs[column].append(found[:length, column])
             if top_k:
-                tops[column] += _most_likely(of_all[positions[:, 1] == column], top_k)
+                tops[column] += most_likely(of_all[positions[:, 1] == column], top_k)
         position += steps
     given = [] if start_id is not None else [np.array([np.nan], np.float32)]
     return [
         SequenceScore(np.concatenate([*given, *log]), [*([None] if given and top_k else []), *top])
         for log, top in zip(logs, tops, strict=True)
     ]
+
+
+def score_stream(
+    session: LanguageSession, ids: Sequence[int], state: State, *, top_k: int = 0
+) -> tuple[SequenceScore, State]:
+    """Scores the tokens of one stream that follow its first, from any state on.
+
+    Its runs are those of `score_batch` for one sequence.
+
+    Args:
+        session: of a scoring graph.
+        ids: the token that precedes those to score, and these; N + 1 of them.
+        state: before the first of them, float32 (1, 1, H) by name.
+        top_k: how many of the most likely tokens to return at each position.
+
+    Returns:
+        The scores of N tokens, and the state before the last token.
+
+    Raises:
+        TokenOutOfRange: when an id is not of the vocabulary.
+    """
+    array = np.asarray(ids, np.int64)
+    check_range(array, session.vocabulary)
+    logs: list[NDArray[np.float32]] = [np.empty(0, np.float32)]
+    tops: list[Top | None] = []
+    steps = _chunk(session, 1)
+    for first in range(0, len(array) - 1, steps):
+        part = array[first : first + steps + 1]
+        length = np.array([len(part) - 1], np.int32)
+        positions = _steps_of(length) if top_k else NOWHERE
+        found, of_all, state = session.run(
+            part[:-1, None], part[1:, None], length, state, positions
+        )
+        if top_k:
+            # Of the same row as the most likely ones: equal where the token is one of these.
+            logs.append(of_all[np.arange(len(part) - 1), part[1:]])
+            tops += most_likely(of_all, top_k)
+        else:
+            logs.append(found[:, 0])
+    return SequenceScore(np.concatenate(logs), tops), state
 
 
 def next_log_probs(
@@ -232,11 +272,16 @@ def _chunk(session: LanguageSession, batch: int) -> int:
     return max(1, min(CHUNK_STEPS, RUN_BYTES // (4 * session.vocabulary * batch)))
 
 
-def _most_likely(log_probs: NDArray[np.float32], count: int) -> list[Top | None]:
-    """(R, V) -> at each position the `count` most likely tokens, best first."""
+def most_likely(log_probs: NDArray[np.float32], count: int) -> list[Top]:
+    """The most likely tokens at each position, best first.
+
+    Args:
+        log_probs: of all tokens, (R, V).
+        count: how many, at least one; more than V are as many as there are.
+    """
     count = min(count, log_probs.shape[1])
     some = np.argpartition(-log_probs, count - 1, axis=1)[:, :count]
-    result: list[Top | None] = []
+    result: list[Top] = []
     for row, indices in zip(log_probs, some, strict=True):
         best = indices[np.argsort(-row[indices], kind="stable")]
         result.append([(int(index), float(row[index])) for index in best])

@@ -94,21 +94,29 @@ class TextCodec:
             TextRefused: when it holds no token at all, none of the vocabulary, or (without an
                 unknown token) any outside it.
         """
-        try:
-            # The one encoding method that releases the interpreter lock and keeps no offsets: it
-            # saves seconds for a long text.
-            ids: list[int] = self.tokenizer.encode_batch_fast([text], add_special_tokens=False)[
-                0
-            ].ids
-        except Exception as error:
-            # The library raises nothing more specific, and only where the unknown token is missing.
-            raise self._unknown(text) from error
+        ids = self.tokenize(text)
         if not ids:
             raise TextRefused("the text holds no token")
         if self.unknown_id is not None and all(token == self.unknown_id for token in ids):
             raise TextRefused(
                 "the text holds no token of the vocabulary", _shown(self._pieces(text))
             )
+        return ids
+
+    def tokenize(self, text: str) -> list[int]:
+        """The token ids of a text, which may hold none, or unknown ones alone.
+
+        Raises:
+            TextRefused: when it holds a token outside the vocabulary, which has none for those.
+        """
+        try:
+            # The one encoding method that releases the interpreter lock and keeps no offsets: it
+            # saves seconds for a long text.
+            found = self.tokenizer.encode_batch_fast([text], add_special_tokens=False)
+        except Exception as error:
+            # The library raises nothing more specific, and only where the unknown token is missing.
+            raise self._unknown(text) from error
+        ids: list[int] = found[0].ids
         return ids
 
     def token(self, token_id: int) -> str:
@@ -121,16 +129,28 @@ class TextCodec:
 
         Characters are not separated.
         """
-        tokens = [self.token(token_id) for token_id in ids]
-        if self.contract.unit == "character":
-            return "".join(tokens)
         if self.contract.unit == "subword":
             decoded: str = self.tokenizer.decode(list(ids), skip_special_tokens=False)
             return decoded
-        newline = self.contract.newline_token
-        return " ".join("\n" if token == newline else token for token in tokens).replace(
-            " \n ", "\n"
+        return "".join(
+            self.added(token, before) for token, before in zip(ids, [None, *ids], strict=False)
         )
+
+    def added(self, token_id: int, before: int | None) -> str:
+        """What a word or a character adds to a text: words stand apart, lines have no margins.
+
+        Args:
+            token_id: of the token.
+            before: of the token before it; None at the beginning of a text.
+        """
+        written = self._written(token_id)
+        if self.contract.unit == "character" or before is None:
+            return written
+        return written if "\n" in (written, self._written(before)) else f" {written}"
+
+    def _written(self, token_id: int) -> str:
+        token = self.token(token_id)
+        return "\n" if token == self.contract.newline_token else token
 
     def _id(self, token: str | None) -> int | None:
         return None if token is None else self.tokenizer.token_to_id(token)
