@@ -8,10 +8,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from prometheus_client import Histogram
-from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from isslim.service.problems import STATUS, document
+from isslim.service.problems import RequestError, answer, problem_of
 
 _LOG = logging.getLogger("service.requests")
 _METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))
@@ -54,7 +53,7 @@ def is_run(path: str) -> bool:
 
 
 class BodyLimit:
-    """Refuses bodies above a limit with a problem document.
+    """Refuses bodies above a limit.
 
     The body of a run may be much larger than that of others and is held in memory: only a few such
     bodies are taken at once.
@@ -75,7 +74,7 @@ class BodyLimit:
             return
         limit = self._limits.of(scope["path"])
         if _declared_bytes(scope) > limit:
-            await _too_large(limit)(scope, receive, send)
+            await _answered(_too_large(limit), scope, receive, send)
             return
         received, started = 0, False
         is_large, refusal = False, None
@@ -106,9 +105,9 @@ class BodyLimit:
         finally:
             self._large -= is_large
         if refusal is not None and not started:
-            await refusal(scope, receive, send)
+            await _answered(refusal, scope, receive, send)
 
-    def _taken(self) -> tuple[bool, Response | None]:
+    def _taken(self) -> tuple[bool, RequestError | None]:
         """Counts a large body, or refuses it."""
         if self._large >= LARGE_AT_ONCE:
             return False, _too_many(self._limits.ordinary)
@@ -122,23 +121,20 @@ def _declared_bytes(scope: Scope) -> int:
     return int(named) if named.isdigit() else 0
 
 
-def _too_large(limit: int) -> Response:
-    return document(
-        413,
-        "too-large",
-        STATUS["too-large"][1],
-        f"the body is larger than the limit of {limit:,} bytes",
-    )
+def _too_large(limit: int) -> RequestError:
+    return RequestError("too-large", f"the body is larger than the limit of {limit:,} bytes")
 
 
-def _too_many(ordinary: int) -> Response:
-    return document(
-        503,
+def _too_many(ordinary: int) -> RequestError:
+    return RequestError(
         "overloaded",
-        STATUS["overloaded"][1],
         f"{LARGE_AT_ONCE} runs of more than {ordinary:,} bytes are being read or run; try again in "
         "a second",
     )
+
+
+async def _answered(refusal: RequestError, scope: Scope, receive: Receive, send: Send) -> None:
+    await answer(scope["path"], problem_of(refusal))(scope, receive, send)
 
 
 class RequestMetrics:

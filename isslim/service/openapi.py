@@ -9,14 +9,16 @@ from fastapi import FastAPI
 from fastapi.routing import APIRoute
 from pydantic import BaseModel
 
-from isslim.service.problems import MEDIA_TYPE
+from isslim.service.error_shapes import PROBLEM, SHAPES, shape_of
 from isslim.types.schemas.graphs import GraphRequest
-from isslim.types.schemas.problems import ProblemDocument
 from isslim.types.schemas.questions import QuestionRequest
 from isslim.types.schemas.scores import ScoreRequest
 
 _REFERENCE = "#/components/schemas/"
-_OWN = (ProblemDocument, ScoreRequest, QuestionRequest, GraphRequest)
+_ERRORS: list[type[BaseModel]] = [
+    each.schema for each in (PROBLEM, *(shape for _, shape in SHAPES))
+]
+_OWN: tuple[type[BaseModel], ...] = (*_ERRORS, ScoreRequest, QuestionRequest, GraphRequest)
 """Types of bodies that the framework neither reads nor writes itself."""
 _FRAMEWORK = ("HTTPValidationError", "ValidationError")
 """Responses that FastAPI documents for invalid requests, and that this service never sends."""
@@ -29,7 +31,8 @@ A trained model is uploaded (`POST /inspect`, `POST /compress`), followed as a j
 with every figure and its interval. Each variant then answers over `POST /score`, `POST /qa` or
 `POST /models/{model}/run`.
 
-* Every error is a problem document (RFC 9457) with a stable `type`.
+* Every error is a problem document (RFC 9457) with a stable `type`, or what the protocol of the
+  path says (`/v2`).
 * Unknown query parameters, unknown fields of a body or form, and query parameters of one value or
   fields of a form that are sent twice are refused (422), except by health and metrics; a body of
   another type than the documented ones is refused (415).
@@ -137,11 +140,12 @@ def _objects(node: Any) -> Iterator[dict[str, Any]]:
 
 
 def _describe_errors(document: dict[str, Any]) -> None:
-    content = {MEDIA_TYPE: {"schema": {"$ref": f"{_REFERENCE}{ProblemDocument.__name__}"}}}
-    for operations in document["paths"].values():
+    for path, operations in document["paths"].items():
+        shape = shape_of(path)
+        schema = {"$ref": f"{_REFERENCE}{shape.schema.__name__}"}
         for operation in operations.values():
             answers: dict[str, Any] = operation["responses"]
             answers.setdefault("500", {"description": "The service failed; its log says more"})
             for status, answer in answers.items():
                 if status >= "400":
-                    answer["content"] = content
+                    answer["content"] = {shape.media_type: {"schema": schema}}

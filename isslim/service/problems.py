@@ -1,4 +1,4 @@
-"""Problem documents (RFC 9457), the form of every error, with the table of their statuses."""
+"""What is wrong with a request, with the table of statuses; answered in the shape of its path."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ from isslim.runtime.errors import (
     UnknownTask,
     UnknownVariant,
 )
+from isslim.service.error_shapes import shape_of
 from isslim.service.request_id import request_id
 from isslim.store.errors import (
     CorruptBundle,
@@ -39,7 +40,6 @@ from isslim.store.errors import (
 )
 from isslim.types.schemas.problems import ProblemDocument
 
-MEDIA_TYPE = "application/problem+json"
 MAX_ISSUES, MAX_ISSUE_BYTES, MAX_DETAIL_BYTES = 20, 1000, 4000
 """Limits of a problem document: issues, bytes of one value of an issue, bytes of the detail."""
 
@@ -90,23 +90,17 @@ STATUS: dict[str, tuple[int, str]] = {
 }
 
 
-def document(
-    status: int,
-    kind: str,
-    title: str,
-    detail: str,
-    errors: Sequence[Mapping[str, Any]] = (),
-    headers: Mapping[str, str] | None = None,
-) -> Response:
-    """A problem document as a response, of at most about 50 kB whatever it quotes.
+def describe(
+    status: int, kind: str, title: str, detail: str, errors: Sequence[Mapping[str, Any]] = ()
+) -> ProblemDocument:
+    """A problem, of at most about 50 kB whatever it quotes.
 
     Args:
-        status: of the response; 503 includes when to retry.
+        status: of the response.
         kind: stable slug of the kind of problem.
         title: the kind of problem in words.
         detail: what is wrong with this request.
         errors: every issue; the first ones are sent, with the number of the others.
-        headers: additional headers of the response.
     """
     issues = [
         {name: _cut(text, MAX_ISSUE_BYTES) for name, text in each.items()}
@@ -114,7 +108,7 @@ def document(
     ]
     if len(errors) > MAX_ISSUES:
         issues.append({"detail": f"and {len(errors) - MAX_ISSUES:,} more"})
-    body = ProblemDocument(
+    return ProblemDocument(
         type=kind,
         title=title,
         status=status,
@@ -122,12 +116,42 @@ def document(
         errors=issues,
         request_id=request_id(),
     )
-    headers = {**(headers or {}), **({"retry-after": "1"} if status == 503 else {})}
+
+
+def answer(
+    path: str, problem: ProblemDocument, headers: Mapping[str, str] | None = None
+) -> Response:
+    """The answer to a request that is refused, in the shape of its path.
+
+    Args:
+        path: of the request.
+        problem: what is wrong with it; 503 includes when to retry.
+        headers: additional headers of the response.
+    """
+    shape = shape_of(path)
+    shaped = shape.of(problem)
+    sent = {**(headers or {}), **shaped.headers}
+    if shaped.status == 503:
+        sent["retry-after"] = "1"
     if request_id() is not None:
         # Set here too: the answer to a failure passes no middleware.
-        headers["x-request-id"] = str(request_id())
+        sent["x-request-id"] = str(request_id())
     # Plain ASCII: quotations from a request may hold lone surrogates, which UTF-8 cannot encode.
-    return Response(json.dumps(body.model_dump()), status, headers, MEDIA_TYPE)
+    body = json.dumps(shaped.body.model_dump())
+    return Response(body, shaped.status, sent, shape.media_type)
+
+
+def problem_of(error: Exception) -> ProblemDocument:
+    """What an error says to the sender; of one that is not in the tables only its type."""
+    if isinstance(error, RequestError):
+        status, title = STATUS[error.kind]
+        return describe(status, error.kind, title, error.detail, error.errors)
+    for each in type(error).__mro__:
+        if each in TABLE:
+            issues = [{"detail": issue} for issue in getattr(error, "issues", [])]
+            return describe(*TABLE[each], str(error), issues)
+    description = f"{type(error).__name__}; the service's log says more"
+    return describe(500, "internal", "The service failed", description)
 
 
 def _cut(text: str, most: int) -> str:
@@ -177,17 +201,9 @@ def _methods(request: Request) -> list[str]:
     ]
 
 
-def _of_table(request: Request, error: Exception) -> Response:
-    status, kind, title = next(TABLE[each] for each in type(error).__mro__ if each in TABLE)
-    issues = [{"detail": issue} for issue in getattr(error, "issues", [])]
-    return document(status, kind, title, str(error), issues)
-
-
-def _of_request_error(request: Request, error: Exception) -> Response:
-    if not isinstance(error, RequestError):
-        raise error
-    status, title = STATUS[error.kind]
-    return document(status, error.kind, title, error.detail, error.errors)
+def _answered(request: Request, error: Exception) -> Response:
+    # One that is not in the tables goes on to the server's log.
+    return answer(request.scope["path"], problem_of(error))
 
 
 def _of_invalid_parameters(request: Request, error: Exception) -> Response:
@@ -197,35 +213,28 @@ def _of_invalid_parameters(request: Request, error: Exception) -> Response:
         {"pointer": _pointer(each["loc"]), "detail": _in_words(each)} for each in error.errors()
     ]
     detail = "; ".join(f"{each['pointer']}: {each['detail']}" for each in errors[:5])
-    return document(422, "invalid-request", STATUS["invalid-request"][1], detail, errors)
+    problem = describe(422, "invalid-request", STATUS["invalid-request"][1], detail, errors)
+    return answer(request.scope["path"], problem)
 
 
 def _of_http(request: Request, error: Exception) -> Response:
     if not isinstance(error, HTTPException):
         raise error
-    cause = error.__cause__
+    path, cause = request.scope["path"], error.__cause__
     if isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         # The framework's spooling of an upload filled the disk, which it reports as a bad body.
-        return document(*TABLE[OutOfSpace], "no room for the upload; free some and send it again")
+        detail = "no room for the upload; free some and send it again"
+        return answer(path, describe(*TABLE[OutOfSpace], detail))
     description = f"{request.method} {request.url.path}: {error.detail}"
     headers = {name.lower(): value for name, value in (error.headers or {}).items()}
     if error.status_code == 405:
         headers["allow"] = ", ".join(_methods(request))
-    return document(error.status_code, "http", error.detail, description, headers=headers)
-
-
-def _of_fault(request: Request, error: Exception) -> Response:
-    # The error goes on to the server's log; the sender learns only that it was not their
-    # fault.
-    description = f"{type(error).__name__}; the service's log says more"
-    return document(500, "internal", "The service failed", description)
+    return answer(path, describe(error.status_code, "http", error.detail, description), headers)
 
 
 def install(app: FastAPI) -> None:
-    """Registers the handlers, so that every error of a route has this form."""
-    app.add_exception_handler(Exception, _of_fault)
-    for root in (StoreError, RuntimeFault):
-        app.add_exception_handler(root, _of_table)
-    app.add_exception_handler(RequestError, _of_request_error)
+    """Registers the handlers, so that every error of a route is answered in its path's shape."""
+    for root in (Exception, StoreError, RuntimeFault, RequestError):
+        app.add_exception_handler(root, _answered)
     app.add_exception_handler(RequestValidationError, _of_invalid_parameters)
     app.add_exception_handler(HTTPException, _of_http)

@@ -11,7 +11,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from isslim.service.context import Context
 from isslim.service.parameters import FilePath, ModelName
-from isslim.service.problems import document
+from isslim.service.problems import answer, describe
 from isslim.service.routing import checked_router
 from isslim.store.bundles import ListedBundle
 from isslim.types.manifest import FileRecord
@@ -52,14 +52,14 @@ class BundleFile(FileResponse):
         await super().__call__(scope, receive, checked)
         if refused:
             size = Path(self.path).stat().st_size
-            answer = document(
+            problem = describe(
                 416,
                 "range",
                 "The file has no such part",
                 f"the file has {size:,} bytes; ask for some of them, or for all",
-                headers={"content-range": f"bytes */{size}"},
             )
-            await answer(scope, receive, send)
+            headers = {"content-range": f"bytes */{size}"}
+            await answer(scope["path"], problem, headers)(scope, receive, send)
 
 
 @router.head("", include_in_schema=False)
