@@ -14,7 +14,7 @@ from isslim.compress.pruning.moments import shortages
 from isslim.compress.pruning.network import Model
 from isslim.compress.pruning.ranking import RemovalPlan
 from isslim.compress.pruning.repair import Correction
-from isslim.compress.search.ablation import rank_by_ablation
+from isslim.compress.search.ablation import may_be_ablated, rank_by_ablation
 from isslim.compress.search.budget import Known, Outcome, find_within_budget
 from isslim.compress.search.order import removal_plan_of, unit_plan_of
 from isslim.types.manifest import CheckRecord
@@ -156,8 +156,7 @@ def _ordered(
         lambda done, message: progress(0.5 + 0.4 * done, message),
     )
     orders = [removal_plan]
-    # Asked first: ranking a large model anew takes as long as the rest of its calibration.
-    if recipe.budget.speedup is None and task.calibration_loss(task.original) is not None:
+    if recipe.budget.speedup is None and may_be_ablated(task):
         # One component at a time is tried, where an order by measurement removes many together.
         single = removal_plan
         if allocation is not None:

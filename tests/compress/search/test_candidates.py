@@ -306,6 +306,28 @@ def test_progress_of_trying_each_unit_is_the_last_tenth(tmp_path: Path) -> None:
     assert tried == pytest.approx([0.9 + 0.1 * 16 * k / 96 for k in range(6)])
 
 
+@pytest.mark.parametrize(("seconds", "times"), [(10.0, 1 + 16), (30.0, 1)])
+def test_no_unit_is_tried_alone_where_all_would_take_too_long(
+    seconds: float, times: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For 20 units 90 seconds are allowed, and the first evaluation takes up to 4 times as long."""
+    tried, spent = list[toy.Toy](), [0.0]
+    monkeypatch.setattr("time.process_time", lambda: spent[0])
+
+    def by_calibration(network: toy.Toy) -> float:
+        spent[0] += 0.0 if tried else seconds
+        tried.append(network)
+        return 0.0
+
+    recipe = Recipe(budget=Budget(size_ratio=0.5))
+    next(
+        candidates(
+            task_for(recipe, by_units(0.0), by_calibration=by_calibration), tmp_path, Stages()
+        )
+    )
+    assert len(tried) == times
+
+
 def test_a_speed_budget_has_one_order(tmp_path: Path) -> None:
     tried = list[toy.Toy]()
 
