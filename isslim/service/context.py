@@ -64,7 +64,8 @@ class AppContext:
     def build(cls, settings: ServiceSettings) -> AppContext:
         """Opens stores and database."""
         metrics, bundles = Metrics(), BundleStore(settings)
-        queue, executor = JobQueue(settings, bundles), Executor(settings.runs_at_once)
+        queue = JobQueue(settings, bundles)
+        executor = Executor(settings.runs_at_once, metrics.shared.observe)
         return cls(
             settings=settings,
             metrics=metrics,

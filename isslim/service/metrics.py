@@ -33,9 +33,15 @@ class Metrics:
         )
         self.runs = Histogram(
             "inference_run_seconds",
-            "Time of scoring one request with one variant",
+            "Time of one request's runs of one variant; of shared runs its share by tokens",
             ("model", "variant", "device"),
             buckets=_SECONDS,
+            registry=self.registry,
+        )
+        self.shared = Histogram(
+            "inference_shared_inputs",
+            "Inputs that shared a run",
+            buckets=(1, 2, 4, 8, 16, 32),
             registry=self.registry,
         )
         self.pending = Gauge("inference_pending", "Runs waiting or running", registry=self.registry)

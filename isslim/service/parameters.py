@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import Path, Query
 
+from isslim.service.serving.admission import TIMEOUT_HEADER
 from isslim.types.schemas.common import DEVICE, VARIANTS, Variants
 from isslim.types.schemas.graphs import OUTPUTS
 
@@ -35,3 +36,16 @@ QueryOutputs = Annotated[
     list[str], Query(description=f"of an npz body: {OUTPUTS}", examples=[["logits"]])
 ]
 QueryDevice = Annotated[str, Query(description=f"of an npz body: {DEVICE}", examples=["cpu"])]
+TIMEOUT: dict[str, Any] = {
+    "parameters": [
+        {
+            "name": TIMEOUT_HEADER,
+            "in": "header",
+            "description": "milliseconds after which the sender needs no answer any more, counted "
+            "from when the request was there; below the service's own limit. It is then answered "
+            "with 504, and not run where its turn had not come",
+            "schema": {"type": "integer", "minimum": 1, "examples": [30_000]},
+        }
+    ]
+}
+"""The documentation of the header that every route that runs models reads."""

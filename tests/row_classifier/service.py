@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 import numpy as np
 from fastapi import APIRouter, Request
 from numpy.typing import NDArray
@@ -11,8 +9,8 @@ from pydantic import BaseModel, Field
 
 from isslim.service.context import context_of
 from isslim.service.problems import RequestError
+from isslim.service.serving.batching import Job, alone
 from isslim.service.serving.compare_variants import Timed
-from isslim.service.serving.executor import shared_lane
 from isslim.types.manifest import VariantName
 from tests.row_classifier.runtime import LoadedRowClassifier, RowSession
 
@@ -55,12 +53,11 @@ async def classify(http: Request, request: ClassifyRequest) -> ClassifyResponse:
         def encode() -> NDArray[np.float32]:
             return _array(request.rows, next(iter(sessions.values())).width)
 
-        def run(session: RowSession, rows: NDArray[np.float32]) -> Timed[list[int]]:
-            began = time.perf_counter()
-            classes = session.run(rows).argmax(axis=1).tolist()
-            return Timed(classes, 1e3 * (time.perf_counter() - began))
+        def run(session: RowSession, rows: NDArray[np.float32]) -> Job[Timed[list[int]]]:
+            done = yield from alone(lambda control: session.bound(control).run(rows))
+            return Timed(done.output.argmax(axis=1).tolist(), 1e3 * done.seconds)
 
-        _, runs = await context.variants.run(sessions, encode, run, ticket, [shared_lane(model)])
+        _, runs = await context.variants.run(sessions, encode, run, ticket, model)
     return ClassifyResponse(
         model_id=model.id,
         variants=[

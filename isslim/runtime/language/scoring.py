@@ -1,16 +1,17 @@
-"""Scores token sequences of any length: state carried over chunks, bounded memory, exact padding.
+"""Scores token sequences of any length, piece by piece, with the state carried on.
 
-Sequences are sorted by length and batched; one that ends leaves the batch with its state.
+A sequence's scores are a generator of its pieces: whoever drives it chooses which pieces of which
+sequences share a run (`score_batch` here, `isslim/service/serving/batching.py` for requests).
 An int8 graph is run one sequence at a time: its quantization scales span a whole run, and an answer
 must not depend on other sequences.
 
-Legend: B batch, T steps, V vocabulary, N tokens of a sequence, K most likely tokens.
+Legend: V vocabulary, N tokens of a sequence, K most likely tokens.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import pairwise
@@ -18,11 +19,13 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from isslim.runtime.language.session import NOWHERE, Integers, LanguageSession, State, check_range
+from isslim.runtime.language.pieces import Piece, PieceScores, most_pieces, most_steps, run_pieces
+from isslim.runtime.language.session import Integers, LanguageSession, State, check_range
 
 CHUNK_STEPS = 64
-RUN_BYTES = 32 << 20
-"""Memory limit for the log-probabilities of one run, (T, B, V) float32."""
+"""Most tokens of a piece."""
+SHORTEST_STEPS = 8
+"""To which many sequences at once may shorten the runs of their pieces, for the memory."""
 ONE_STREAM, MIN_PIECE, MAX_PIECES = 20_000, 2_000, 16
 WARM_TOKENS = 128
 """Tokens read before a piece of a long text. On Penn Treebank, 2 x 400 units, the perplexity of
@@ -87,19 +90,119 @@ def score_batch(
         TokenOutOfRange: when an id is not of the vocabulary.
         ValueError: when a sequence is empty.
     """
-    arrays = [np.asarray(sequence, np.int64) for sequence in sequences]
-    for array in arrays:
-        if not len(array):
-            raise ValueError("a sequence holds no token")
-        check_range(array, session.vocabulary)
-    width = 1 if session.integer else max(1, RUN_BYTES // (4 * session.vocabulary * 8))
-    order = sorted(range(len(arrays)), key=lambda index: -len(arrays[index]))
+    streams = [scored_pieces(session, sequence, start_id, top_k=top_k) for sequence in sequences]
     results: dict[int, SequenceScore] = {}
+    pieces: dict[int, Piece] = {}
+
+    def advance(index: int, found: PieceScores | None) -> None:
+        try:
+            pieces[index] = streams[index].send(found)  # type: ignore[arg-type]
+        except StopIteration as ended:
+            results[index] = ended.value
+            pieces.pop(index, None)
+
+    for index in range(len(streams)):
+        advance(index, None)
+    width = most_pieces(session, SHORTEST_STEPS)
+    order = sorted(pieces, key=lambda index: -len(sequences[index]))
     for first in range(0, len(order), width):
-        group = order[first : first + width]
-        scores = _score_group(session, [arrays[index] for index in group], start_id, top_k)
-        results.update(zip(group, scores, strict=True))
-    return [results[index] for index in range(len(arrays))]
+        while group := [index for index in order[first : first + width] if index in pieces]:
+            steps = most_steps(session, len(group))
+            for index, found in zip(
+                group, run_pieces(session, [pieces[each] for each in group], steps), strict=True
+            ):
+                advance(index, found)
+    return [results[index] for index in range(len(streams))]
+
+
+def scored_pieces(
+    session: LanguageSession, sequence: Sequence[int], start_id: int | None, *, top_k: int = 0
+) -> Generator[Piece, PieceScores, SequenceScore]:
+    """The pieces of a sequence, each after the results of the one before it; returns its score.
+
+    Args:
+        session: the variant.
+        sequence: token ids, at least one.
+        start_id: id of the token before the first; if None, the first token is given, not scored.
+        top_k: how many of the most likely tokens to return at each position.
+
+    Raises:
+        TokenOutOfRange: when an id is not of the vocabulary.
+        ValueError: when the sequence is empty.
+    """
+    if not len(sequence):
+        raise ValueError("a sequence holds no token")
+    first = [] if start_id is None else [start_id]
+    score, _ = yield from stream_pieces(session, [*first, *sequence], None, top_k=top_k)
+    if start_id is None:
+        given = np.concatenate([np.array([np.nan], np.float32), score.log_probs])
+        score = SequenceScore(given, [None, *score.top] if top_k else [])
+    return score
+
+
+def stream_pieces(
+    session: LanguageSession, ids: Sequence[int], state: State | None, *, top_k: int = 0
+) -> Generator[Piece, PieceScores, tuple[SequenceScore, State | None]]:
+    """The pieces of one stream, from any state on; see `score_stream`.
+
+    Args:
+        session: of a scoring graph.
+        ids: the token that precedes those to score, and these; N + 1 of them.
+        state: before the first of them, float32 (1, 1, H) by name; None: that before a text.
+        top_k: how many of the most likely tokens to return at each position.
+
+    Returns:
+        The scores of N tokens, and the state before the last token; None as given, where N is 0.
+
+    Raises:
+        TokenOutOfRange: when an id is not of the vocabulary.
+    """
+    array = np.asarray(ids, np.int64)
+    check_range(array, session.vocabulary)
+    logs, tops = [np.empty(0, np.float32)], list[Top | None]()
+    position = 0
+    while position < len(array) - 1:
+        tokens = array[position : min(position + CHUNK_STEPS, len(array) - 1)]
+        targets = array[position + 1 : position + 1 + len(tokens)]
+        found = yield Piece(tokens, targets, state, wants_all=bool(top_k))
+        count = len(found.log_probs)
+        if top_k:
+            # Of the same row as the most likely ones: equal where the token is one of these.
+            logs.append(found.of_all[np.arange(count), targets[:count]])
+            tops += most_likely(found.of_all, top_k)
+        else:
+            logs.append(found.log_probs)
+        state, position = found.state, position + count
+    return SequenceScore(np.concatenate(logs), tops), state
+
+
+def score_stream(
+    session: LanguageSession, ids: Sequence[int], state: State, *, top_k: int = 0
+) -> tuple[SequenceScore, State]:
+    """Scores the tokens of one stream that follow its first, from any state on.
+
+    Its runs are those of `score_batch` for one sequence.
+
+    Args:
+        session: of a scoring graph.
+        ids: the token that precedes those to score, and these; N + 1 of them.
+        state: before the first of them, float32 (1, 1, H) by name.
+        top_k: how many of the most likely tokens to return at each position.
+
+    Returns:
+        The scores of N tokens, and the state before the last token.
+
+    Raises:
+        TokenOutOfRange: when an id is not of the vocabulary.
+    """
+    pieces, found = stream_pieces(session, ids, state, top_k=top_k), None
+    while True:
+        try:
+            piece = pieces.send(found)  # type: ignore[arg-type]
+        except StopIteration as ended:
+            score, after = ended.value
+            return score, after or state
+        (found,) = run_pieces(session, [piece], most_steps(session, 1))
 
 
 def text_log_probs(
@@ -163,86 +266,6 @@ def perplexity(session: LanguageSession, ids: Sequence[int], start_id: int | Non
     return perplexity_of(text_log_probs(session, ids, start_id))
 
 
-def _score_group(
-    session: LanguageSession, arrays: list[Integers], start_id: int | None, top_k: int
-) -> list[SequenceScore]:
-    """Scores a batch of sequences, longest first."""
-    if start_id is None:
-        inputs, targets = [array[:-1] for array in arrays], [array[1:] for array in arrays]
-    else:
-        start = np.array([start_id], np.int64)
-        inputs, targets = [np.concatenate([start, array[:-1]]) for array in arrays], arrays
-    logs: list[list[NDArray[np.float32]]] = [[] for _ in arrays]
-    tops: list[list[Top | None]] = [[] for _ in arrays]
-    state = session.zero_state(len(arrays))
-    position = 0
-    while True:
-        running = sum(len(each) > position for each in targets)  # a prefix: they are sorted
-        if not running:
-            break
-        state = {name: np.ascontiguousarray(value[:, :running]) for name, value in state.items()}
-        steps = min(len(targets[0]) - position, _chunk(session, running))
-        tokens, wanted = np.zeros((steps, running), np.int64), np.zeros((steps, running), np.int64)
-        lengths = np.zeros(running, np.int32)
-        for column in range(running):
-            part = slice(position, min(position + steps, len(targets[column])))
-            lengths[column] = part.stop - part.start
-            tokens[: lengths[column], column] = inputs[column][part]
-            wanted[: lengths[column], column] = targets[column][part]
-        positions = _steps_of(lengths) if top_k else NOWHERE
-        found, of_all, state = session.run(tokens, wanted, lengths, state, positions)
-        for column, length in enumerate(lengths):
-            logs[column].append(found[:length, column])
-            if top_k:
-                tops[column] += most_likely(of_all[positions[:, 1] == column], top_k)
-        position += steps
-    given = [] if start_id is not None else [np.array([np.nan], np.float32)]
-    return [
-        SequenceScore(np.concatenate([*given, *log]), [*([None] if given and top_k else []), *top])
-        for log, top in zip(logs, tops, strict=True)
-    ]
-
-
-def score_stream(
-    session: LanguageSession, ids: Sequence[int], state: State, *, top_k: int = 0
-) -> tuple[SequenceScore, State]:
-    """Scores the tokens of one stream that follow its first, from any state on.
-
-    Its runs are those of `score_batch` for one sequence.
-
-    Args:
-        session: of a scoring graph.
-        ids: the token that precedes those to score, and these; N + 1 of them.
-        state: before the first of them, float32 (1, 1, H) by name.
-        top_k: how many of the most likely tokens to return at each position.
-
-    Returns:
-        The scores of N tokens, and the state before the last token.
-
-    Raises:
-        TokenOutOfRange: when an id is not of the vocabulary.
-    """
-    array = np.asarray(ids, np.int64)
-    check_range(array, session.vocabulary)
-    logs: list[NDArray[np.float32]] = [np.empty(0, np.float32)]
-    tops: list[Top | None] = []
-    steps = _chunk(session, 1)
-    for first in range(0, len(array) - 1, steps):
-        part = array[first : first + steps + 1]
-        length = np.array([len(part) - 1], np.int32)
-        positions = _steps_of(length) if top_k else NOWHERE
-        found, of_all, state = session.run(
-            part[:-1, None], part[1:, None], length, state, positions
-        )
-        if top_k:
-            # Of the same row as the most likely ones: equal where the token is one of these.
-            logs.append(of_all[np.arange(len(part) - 1), part[1:]])
-            tops += most_likely(of_all, top_k)
-        else:
-            logs.append(found[:, 0])
-    return SequenceScore(np.concatenate(logs), tops), state
-
-
 def next_log_probs(
     session: LanguageSession, token: int, state: State
 ) -> tuple[NDArray[np.float32], State]:
@@ -258,18 +281,6 @@ def next_log_probs(
     ids = np.array([[token]], np.int64)
     _, log_probs, after = session.run(ids, ids, np.ones(1, np.int32), state, _FIRST)
     return log_probs[0], after
-
-
-def _steps_of(lengths: NDArray[np.int32]) -> Integers:
-    """All positions before the padding, sequence by sequence: int64 (R, 2)."""
-    return np.array(
-        [(step, column) for column, length in enumerate(lengths) for step in range(length)],
-        np.int64,
-    )
-
-
-def _chunk(session: LanguageSession, batch: int) -> int:
-    return max(1, min(CHUNK_STEPS, RUN_BYTES // (4 * session.vocabulary * batch)))
 
 
 def most_likely(log_probs: NDArray[np.float32], count: int) -> list[Top]:

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,7 +25,7 @@ from numpy.typing import NDArray
 
 from isslim.runtime.errors import TextRefused
 from isslim.runtime.questions.question_tokenizer import PassageCodec, token_spans
-from isslim.runtime.questions.session import QuestionSession, TokenBatch
+from isslim.runtime.questions.session import QuestionSession, SpanScores, TokenBatch
 from isslim.runtime.questions.spans import best_spans
 from isslim.types.schemas.questions import MAX_ANSWER_TOKENS
 
@@ -164,7 +165,28 @@ def answer(
     """
     began = time.perf_counter()
     scores = [session.run(side, reading.question) for _, side in reading.windows]
-    ran = time.perf_counter()
+    run_ms = 1e3 * (time.perf_counter() - began)
+    return best_answers(reading, scores, run_ms, top_k=top_k, max_answer_tokens=max_answer_tokens)
+
+
+def best_answers(
+    reading: EncodedQuestion,
+    scores: Sequence[SpanScores],
+    run_ms: float,
+    *,
+    top_k: int = 1,
+    max_answer_tokens: int = MAX_ANSWER_TOKENS,
+) -> AnswerResult:
+    """The best answers, from what a variant gave for each window.
+
+    Args:
+        reading: see `encode_question`.
+        scores: of each window, a batch of one.
+        run_ms: milliseconds that they took.
+        top_k: see `answer`.
+        max_answer_tokens: see `answer`.
+    """
+    began = time.perf_counter()
     firsts = [first for first, _ in reading.windows]
     starts = join_windows(
         firsts, [(each.start_log_probs[0], float(each.start_totals[0])) for each in scores]
@@ -178,7 +200,7 @@ def answer(
         answers.append(
             Answer(reading.tokenized.context[first:behind], math.exp(span.log_prob), first, behind)
         )
-    return AnswerResult(answers, 1e3 * (ran - began), 1e3 * (time.perf_counter() - ran))
+    return AnswerResult(answers, run_ms, 1e3 * (time.perf_counter() - began))
 
 
 def _words(text: str, spans: list[tuple[int, int]]) -> list[str]:

@@ -18,11 +18,12 @@ from isslim.runtime.graphs.recorded_inputs import GraphInterface, NamedArrays, r
 from isslim.runtime.graphs.subprocess_session import SubprocessGraphSession
 from isslim.service.bodies import BodyLimits
 from isslim.service.context import context_of
-from isslim.service.parameters import ModelName, QueryDevice, QueryOutputs, QueryVariants
+from isslim.service.parameters import TIMEOUT, ModelName, QueryDevice, QueryOutputs, QueryVariants
 from isslim.service.problems import RequestError
 from isslim.service.routing import checked_router, content_type, unsupported
+from isslim.service.serving.batching import Job, Run
 from isslim.service.serving.compare_variants import ComparedRun, Timed
-from isslim.service.serving.executor import own_lanes
+from isslim.service.serving.runners import GraphRunner
 from isslim.service.timing import json_with_server_timing, server_timing
 from isslim.settings.service import ServiceSettings
 from isslim.types.arrays import dump_npz
@@ -70,7 +71,7 @@ HINT = "; send them as an npz, of which larger ones are read"
         },
         **{status: {"model": ProblemDocument} for status in (404, 409, 413, 415, 422, 503, 504)},
     },
-    openapi_extra={"requestBody": _BODY},
+    openapi_extra={"requestBody": _BODY} | TIMEOUT,
 )
 async def run_graph(
     model: ModelName,
@@ -100,12 +101,12 @@ async def run_graph(
         def encode() -> GraphInputs:
             return _encoded(content, asked, graph, outputs, settings)
 
-        def run_one(process: SubprocessGraphSession, encoded: GraphInputs) -> Timed[Outputs]:
-            return Timed(*process.run(encoded.arrays, encoded.outputs))
+        def run_one(process: SubprocessGraphSession, encoded: GraphInputs) -> Job[Timed[Outputs]]:
+            runs = [Run(GraphRunner(process), (encoded.arrays, encoded.outputs), 1.0)]
+            (done,) = yield runs
+            return Timed(*done.output)
 
-        encoded, runs = await context.variants.run(
-            processes, encode, run_one, ticket, own_lanes(processes.values())
-        )
+        encoded, runs = await context.variants.run(processes, encode, run_one, ticket, loaded)
     stages = {
         "queue": ticket.queue_ms,
         "read": encoded.milliseconds,

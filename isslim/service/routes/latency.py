@@ -16,9 +16,11 @@ from isslim.runtime.registry import class_of
 from isslim.runtime.run_control import RunControl
 from isslim.runtime.shape import Shape, Which
 from isslim.service.context import AppContext, Context
-from isslim.service.parameters import ModelName
+from isslim.service.parameters import TIMEOUT, ModelName
 from isslim.service.problems import RequestError
 from isslim.service.routing import checked_router
+from isslim.service.serving.admission import within_requested_time
+from isslim.service.serving.batching import alone
 from isslim.service.serving.latency_cache import Key
 from isslim.store.folders import OpenBundle
 from isslim.types.kinds.registry import kind_named
@@ -70,6 +72,7 @@ class LatencyQuery(BaseModel):
     "/models/{model}/latency",
     summary="Compare the variants' latency on this host",
     responses={status: {"model": ProblemDocument} for status in (404, 409, 413, 422, 503, 504)},
+    openapi_extra=TIMEOUT,
 )
 async def compare_latency(
     request: Request, model: ModelName, context: Context, asked: Annotated[LatencyQuery, Query()]
@@ -84,11 +87,15 @@ async def compare_latency(
 
     async def measure() -> LatencyResponse:
         async with context.admission.admit(request, seconds, "ISS_LATENCY_SECONDS") as ticket:
-            return await context.executor.submit(
-                lambda control: _measure(context, key, control, named=asked.run is not None), ticket
+            done = await context.executor.submit(
+                alone(lambda control: _measure(context, key, control, named=asked.run is not None)),
+                ticket,
             )
+        found: LatencyResponse = done.output
+        return found
 
-    return await context.latency_cache.get(key, measure, anew=asked.refresh)
+    async with within_requested_time(request):
+        return await context.latency_cache.get(key, measure, anew=asked.refresh)
 
 
 def _measure(context: AppContext, key: Key, control: RunControl, *, named: bool) -> LatencyResponse:

@@ -11,7 +11,7 @@ from isslim.runtime.questions.answering import (
     AnswerResult,
     EncodedQuestion,
     TokenizedQuestion,
-    answer,
+    best_answers,
     encode_question,
     tokenize_question,
 )
@@ -21,10 +21,12 @@ from isslim.runtime.questions.session import QuestionSession
 from isslim.service.bodies import ROOM, BodyLimits, json_content
 from isslim.service.context import context_of
 from isslim.service.openapi import body_of
+from isslim.service.parameters import TIMEOUT
 from isslim.service.problems import RequestError
 from isslim.service.routing import checked_router
+from isslim.service.serving.batching import Job
 from isslim.service.serving.compare_variants import ComparedRun, Timed
-from isslim.service.serving.executor import shared_lane
+from isslim.service.serving.runners import score_windows
 from isslim.service.timing import json_with_server_timing
 from isslim.service.uploads import refuse_long
 from isslim.settings.service import ServiceSettings
@@ -63,7 +65,7 @@ class Answered:
     responses={
         status: {"model": ProblemDocument} for status in (400, 404, 409, 413, 415, 422, 503, 504)
     },
-    openapi_extra=body_of(QuestionRequest),
+    openapi_extra=body_of(QuestionRequest) | TIMEOUT,
 )
 async def answer_questions(http: Request) -> Response:
     """The best spans of each context by each variant, with the time of every stage."""
@@ -77,12 +79,10 @@ async def answer_questions(http: Request) -> Response:
         def encode() -> list[EncodedQuestion]:
             return _encoded(request.pairs(), model.codec, settings)
 
-        def run(session: QuestionSession, encoded: list[EncodedQuestion]) -> Timed[Answered]:
+        def run(session: QuestionSession, encoded: list[EncodedQuestion]) -> Job[Timed[Answered]]:
             return _answered(session, encoded, request)
 
-        encoded, runs = await context.variants.run(
-            sessions, encode, run, ticket, [shared_lane(model)]
-        )
+        encoded, runs = await context.variants.run(sessions, encode, run, ticket, model)
     tokenize_ms = sum(each.milliseconds for each in encoded)
     response = QuestionResponse(
         model_id=model.id,
@@ -139,11 +139,12 @@ def _check_lengths(asked: list[TokenizedQuestion], settings: ServiceSettings) ->
 
 def _answered(
     session: QuestionSession, encoded: list[EncodedQuestion], request: QuestionRequest
-) -> Timed[Answered]:
-    found = [
-        answer(session, each, top_k=request.top_k, max_answer_tokens=request.max_answer_tokens)
-        for each in encoded
-    ]
+) -> Job[Timed[Answered]]:
+    found = []
+    for asked in encoded:
+        scores, seconds = yield from score_windows(session, asked)
+        limits = {"top_k": request.top_k, "max_answer_tokens": request.max_answer_tokens}
+        found.append(best_answers(asked, scores, 1e3 * seconds, **limits))
     answers = [
         _answer(each, len(asked.windows)) for each, asked in zip(found, encoded, strict=True)
     ]

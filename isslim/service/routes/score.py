@@ -9,16 +9,18 @@ from dataclasses import dataclass
 from fastapi import Request, Response
 
 from isslim.runtime.language.model import LoadedLanguageModel
-from isslim.runtime.language.scoring import SequenceScore, score_batch
+from isslim.runtime.language.scoring import SequenceScore
 from isslim.runtime.language.session import LanguageSession
 from isslim.runtime.language.text import TextCodec
 from isslim.service.bodies import ROOM, BodyLimits, json_content
 from isslim.service.context import context_of
 from isslim.service.openapi import body_of
+from isslim.service.parameters import TIMEOUT
 from isslim.service.problems import RequestError
 from isslim.service.routing import checked_router
+from isslim.service.serving.batching import Job
 from isslim.service.serving.compare_variants import ComparedRun, Timed
-from isslim.service.serving.executor import shared_lane
+from isslim.service.serving.runners import score_sequences
 from isslim.service.timing import json_with_server_timing
 from isslim.service.uploads import refuse_long
 from isslim.settings.service import ServiceSettings
@@ -60,7 +62,7 @@ class ScoredTexts:
     responses={
         status: {"model": ProblemDocument} for status in (400, 404, 409, 413, 415, 422, 503, 504)
     },
-    openapi_extra=body_of(ScoreRequest),
+    openapi_extra=body_of(ScoreRequest) | TIMEOUT,
 )
 async def score_texts(http: Request) -> Response:
     """Log-probabilities and perplexity of each text by each variant, and every stage's time."""
@@ -77,12 +79,10 @@ async def score_texts(http: Request) -> Response:
             _check_entries(len(sessions), encoded.sequences, request, settings)
             return encoded
 
-        def run(session: LanguageSession, encoded: EncodedTexts) -> Timed[ScoredTexts]:
+        def run(session: LanguageSession, encoded: EncodedTexts) -> Job[Timed[ScoredTexts]]:
             return _scored(session, encoded.sequences, model.codec, request)
 
-        encoded, runs = await context.variants.run(
-            sessions, encode, run, ticket, [shared_lane(model)]
-        )
+        encoded, runs = await context.variants.run(sessions, encode, run, ticket, model)
     answer = ScoreResponse(
         model_id=model.id,
         model=model.manifest.name,
@@ -151,16 +151,14 @@ def _check_entries(
 
 def _scored(
     session: LanguageSession, sequences: list[list[int]], codec: TextCodec, request: ScoreRequest
-) -> Timed[ScoredTexts]:
-    began = time.perf_counter()
+) -> Job[Timed[ScoredTexts]]:
     top_k = request.top_k if request.per_token else 0
-    scores = score_batch(session, sequences, codec.start_id, top_k=top_k)
-    run_ms = 1e3 * (time.perf_counter() - began)
+    scores, seconds = yield from score_sequences(session, sequences, codec.start_id, top_k)
     texts = [
         _text(each, ids, codec, request.per_token)
         for each, ids in zip(scores, sequences, strict=True)
     ]
-    return Timed(ScoredTexts(texts, _overall(scores)), run_ms)
+    return Timed(ScoredTexts(texts, _overall(scores)), 1e3 * seconds)
 
 
 def _schema(run: ComparedRun[ScoredTexts], queue_ms: float, tokenize_ms: float) -> VariantScore:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import math
+import re
+import time
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
@@ -12,6 +15,7 @@ from fastapi import Request
 from isslim.service.metrics import Metrics
 from isslim.service.problems import RequestError
 
+TIMEOUT_HEADER = "x-request-timeout-ms"
 WATCH_AFTER_SECONDS = 0.25
 """Seconds after which a sender is watched: most answers are faster, and a task for each request
 would cost more than it saves."""
@@ -28,8 +32,10 @@ class Ticket:
         model: id of the model, once it is loaded.
         device: where it runs, once its variants are open.
         variants: its variants, once they are open.
-        queue_seconds: its total wait so far, for models to load and for its turns.
+        queue_seconds: its total wait so far, for models to load and for its turns, and for others
+            in runs that it shared.
         begun: whether one of its runs has started.
+        deadline: by `time.monotonic`; no run starts after it.
     """
 
     model: str = ""
@@ -37,6 +43,7 @@ class Ticket:
     variants: Sequence[str] = ()
     queue_seconds: float = 0.0
     begun: bool = False
+    deadline: float = math.inf
 
     @property
     def queue_ms(self) -> float:
@@ -61,18 +68,23 @@ class Admission:
         """Admits a request for the duration of the block, at most until its deadline.
 
         Args:
-            request: whose body was read.
+            request: whose body was read; it may ask for an earlier deadline.
             seconds: until its deadline.
             setting: the name of the deadline's setting, for the refusal.
 
         Raises:
             RequestError: (overloaded) when too many wait or run, or when none of its runs had
-                started at the deadline; (deadline-exceeded) when one had; (client-left) when the
-                sender closed the connection.
+                started at the service's deadline; (deadline-exceeded) when one had, or at the
+                request's own; (client-left) when the sender closed the connection;
+                (invalid-request) when it asks for a deadline that is none.
         """
-        ticket = Ticket()
+        requested = requested_seconds(request)
+        limit = _Limit(seconds, setting)
+        if requested is not None and requested < seconds:
+            limit = _Limit(requested, TIMEOUT_HEADER)
+        ticket = Ticket(deadline=time.monotonic() + limit.seconds)
         with self._counted(ticket):
-            async with _ended_in_time(request, seconds, setting, ticket):
+            async with _ended_in_time(request, limit, ticket):
                 yield ticket
 
     @contextmanager
@@ -97,15 +109,68 @@ class Admission:
         self._metrics.pending.set(self._pending)
 
 
+@dataclass(frozen=True)
+class _Limit:
+    """Seconds until a deadline, and the setting or header that says so."""
+
+    seconds: float
+    source: str
+
+    def refusal(self, begun: bool) -> RequestError:
+        """What is answered at the deadline; `begun` says whether a run had started."""
+        if begun:
+            return RequestError(
+                "deadline-exceeded",
+                f"it had not ended after {self.seconds:g} s, which is what {self.source} allows; "
+                "ask for less",
+            )
+        kind = "deadline-exceeded" if self.source == TIMEOUT_HEADER else "overloaded"
+        return RequestError(kind, f"its turn had not come after {self.seconds:g} s; try again")
+
+
+def requested_seconds(request: Request) -> float | None:
+    """The seconds after which a request's sender wants no answer any more; None: not named.
+
+    Raises:
+        RequestError: (invalid-request) when it names no number of milliseconds, or several.
+    """
+    given = request.headers.getlist(TIMEOUT_HEADER)
+    if not given:
+        return None
+    if len(given) > 1 or re.fullmatch("0*[1-9][0-9]{0,11}", given[0], re.ASCII) is None:
+        detail = (
+            f"{TIMEOUT_HEADER} is {', '.join(given)[:100]!r}; send one whole number of "
+            "milliseconds, at least 1"
+        )
+        issue = {"pointer": f"/header/{TIMEOUT_HEADER}", "detail": detail}
+        raise RequestError("invalid-request", detail, [issue])
+    return int(given[0]) / 1e3
+
+
 @asynccontextmanager
-async def _ended_in_time(
-    request: Request, seconds: float, setting: str, ticket: Ticket
-) -> AsyncIterator[None]:
+async def within_requested_time(request: Request) -> AsyncIterator[None]:
+    """Ends the block at the deadline that a request asks for; for waits before its admission.
+
+    Raises:
+        RequestError: (deadline-exceeded) then; (invalid-request) as `requested_seconds`.
+    """
+    seconds = requested_seconds(request)
+    try:
+        async with asyncio.timeout(seconds) as scope:
+            yield
+    except TimeoutError as error:
+        if seconds is None or not scope.expired():
+            raise
+        raise _Limit(seconds, TIMEOUT_HEADER).refusal(begun=False) from error
+
+
+@asynccontextmanager
+async def _ended_in_time(request: Request, limit: _Limit, ticket: Ticket) -> AsyncIterator[None]:
     """Cancels what the block waits for at the deadline, or when the sender has disconnected."""
     loop = asyncio.get_running_loop()
     sender = _Sender(request)
     try:
-        async with asyncio.timeout(seconds) as scope:
+        async with asyncio.timeout(limit.seconds) as scope:
             watching = loop.call_later(WATCH_AFTER_SECONDS, sender.watch, scope)
             try:
                 yield
@@ -117,14 +182,7 @@ async def _ended_in_time(
             raise  # raised by the block: by a storage that does not answer, say
         if sender.left:
             raise RequestError("client-left", "the connection was closed") from error
-        if not ticket.begun:
-            raise RequestError(
-                "overloaded", f"its turn had not come after {seconds:g} s; try again"
-            ) from error
-        raise RequestError(
-            "deadline-exceeded",
-            f"it had not ended after {seconds:g} s, which is what {setting} allows; ask for less",
-        ) from error
+        raise limit.refusal(ticket.begun) from error
 
 
 class _Sender:

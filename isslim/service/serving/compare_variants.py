@@ -2,25 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
-from typing import Generic, Protocol, Self, TypeVar
+from typing import Any, Generic, TypeVar
 
-from isslim.runtime.run_control import RunControl
 from isslim.service.metrics import Metrics
 from isslim.service.serving.admission import Ticket
-from isslim.service.serving.executor import Executor, Lane
+from isslim.service.serving.batching import Job
+from isslim.service.serving.executor import Executor
 from isslim.types.manifest import VariantName
 
-
-class Stoppable(Protocol):
-    """A session whose runs can be stopped."""
-
-    def bound(self, control: RunControl) -> Self:
-        """The same session, whose runs `control` can stop."""
-
-
-Session = TypeVar("Session", bound=Stoppable)
+Session = TypeVar("Session")
 Encoded = TypeVar("Encoded")
 Result = TypeVar("Result")
 
@@ -31,7 +23,7 @@ class Timed(Generic[Result]):
 
     Attributes:
         result: for the answer.
-        run_ms: milliseconds in ONNX Runtime.
+        run_ms: milliseconds in ONNX Runtime; of runs that it shared, its share by tokens.
     """
 
     result: Result
@@ -45,7 +37,7 @@ class ComparedRun(Generic[Result]):
     Attributes:
         variant: which one.
         result: for the answer.
-        run_ms: milliseconds in ONNX Runtime.
+        run_ms: as `Timed`.
         speedup: the first variant's milliseconds / these; None for the first.
     """
 
@@ -71,31 +63,33 @@ class VariantComparison:
         self,
         sessions: Mapping[VariantName, Session],
         encode: Callable[[], Encoded],
-        run: Callable[[Session, Encoded], Timed[Result]],
+        run: Callable[[Session, Encoded], Job[Timed[Result]]],
         ticket: Ticket,
-        lanes: Sequence[Lane],
+        owner: object,
     ) -> tuple[Encoded, list[ComparedRun[Result]]]:
         """Encodes the input, and runs the sessions in turn: parallel runs would disturb the timing.
 
-        All of it is one task: every switch to another thread and back costs as much as a short
-        text, and milliseconds where the machine is busy.
+        All of it is one job: every switch to another thread and back costs as much as a short text,
+        and milliseconds where the machine is busy.
 
         Args:
             sessions: by the names of their variants, in the order of the answer.
             encode: converts the request to the sessions' input; raises an error to refuse it.
-            run: runs one of them and times it.
+            run: the part of the job that runs one of them.
             ticket: of the request; the times are recorded under its model and device.
-            lanes: shared with other users of the same sessions or the same encoder.
+            owner: of the encoder, see `Executor.submit`.
 
         Returns:
             The result of `encode`, and a run for each session.
         """
 
-        def work(control: RunControl) -> tuple[Encoded, list[Timed[Result]]]:
-            encoded = encode()
-            return encoded, [run(each.bound(control), encoded) for each in sessions.values()]
+        def job() -> Generator[Any, Any, tuple[Encoded, list[Timed[Result]]]]:
+            encoded, timed = encode(), list[Timed[Result]]()
+            for each in sessions.values():
+                timed.append((yield from run(each, encoded)))
+            return encoded, timed
 
-        encoded, timed = await self.executor.submit(work, ticket, lanes)
+        encoded, timed = await self.executor.submit(job(), ticket, owner)
         runs: list[ComparedRun[Result]] = []
         for variant, each in zip(sessions, timed, strict=True):
             labels = self.metrics.runs.labels(ticket.model, variant, ticket.device)

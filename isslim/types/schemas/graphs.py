@@ -43,7 +43,7 @@ class RunTimes(BaseModel):
     `read` and `serialize` are in the Server-Timing header: all variants share them.
     """
 
-    queue_ms: float = Field(description="waiting for a free run", examples=[0.02])
+    queue_ms: float = Field(description="waiting for its turns", examples=[0.02])
     run_ms: float = Field(description="running ONNX Runtime", examples=[1.3])
 
 

@@ -131,7 +131,7 @@ class StageTimes(BaseModel):
     `serialize` is in the Server-Timing header, since it comes after the body.
     """
 
-    queue_ms: float = Field(description="waiting for a free run", examples=[0.02])
+    queue_ms: float = Field(description="waiting for its turns", examples=[0.02])
     tokenize_ms: float = Field(
         description="from texts to word vectors and characters", examples=[0.4]
     )

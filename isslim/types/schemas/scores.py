@@ -102,10 +102,15 @@ class Timing(BaseModel):
     `serialize` is in the Server-Timing header, since it comes after the body.
     """
 
-    queue_ms: float = Field(description="waiting for a free run", examples=[0.02])
+    queue_ms: float = Field(
+        description="waiting for turns, and for other requests in runs that were shared with them",
+        examples=[0.02],
+    )
     tokenize_ms: float = Field(description="from texts to token ids", examples=[0.1])
     run_ms: float = Field(
-        description="running ONNX Runtime, including carrying states between chunks", examples=[0.9]
+        description="running ONNX Runtime; of runs that were shared with other requests, the share "
+        "of this one's tokens",
+        examples=[0.9],
     )
 
 
