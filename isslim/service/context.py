@@ -15,8 +15,10 @@ from isslim.service.serving.compare_variants import VariantComparison
 from isslim.service.serving.executor import Executor
 from isslim.service.serving.latency_cache import LatencyCache
 from isslim.service.serving.registry import ModelRegistry
+from isslim.service.serving.signed_states import SignedStates
 from isslim.settings.service import ServiceSettings
 from isslim.store.bundles import BundleStore
+from isslim.store.keys import shared_key
 from isslim.store.liveness import Locks, locks_of
 from isslim.store.queue import JobQueue
 from isslim.store.sweeps import SweepStore
@@ -42,6 +44,7 @@ class AppContext:
         admission: decides which requests are admitted, and when they end.
         executor: runs them.
         variants: runs several variants for one request.
+        states: of texts, in the hands of their senders.
         latency_cache: earlier latency comparisons.
         ending: set when the process was asked to stop; event streams end then.
     """
@@ -57,6 +60,7 @@ class AppContext:
     admission: Admission
     executor: Executor
     variants: VariantComparison
+    states: SignedStates
     latency_cache: LatencyCache = field(default_factory=LatencyCache)
     ending: threading.Event = field(default_factory=threading.Event)
 
@@ -80,6 +84,7 @@ class AppContext:
             admission=Admission(settings.runs_at_once + settings.waiting_limit, metrics),
             executor=executor,
             variants=VariantComparison(executor, metrics),
+            states=SignedStates(lambda: _state_key(settings), settings.state_seconds),
         )
 
     def close(self) -> None:
@@ -90,6 +95,12 @@ class AppContext:
         closing.start()
         closing.join(CLOSE_SECONDS)
         self.queue.close()
+
+
+def _state_key(settings: ServiceSettings) -> bytes:
+    if settings.state_key is not None:
+        return settings.state_key.get_secret_value().encode()
+    return shared_key(settings.home / "state.key")
 
 
 def context_of(request: Request) -> AppContext:

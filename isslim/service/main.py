@@ -19,6 +19,7 @@ from isslim.service.request_id import RequestId
 from isslim.service.routes import (
     about,
     compress,
+    generate,
     graphs,
     health,
     inspect,
@@ -67,6 +68,7 @@ def create_app(settings: ServiceSettings | None = None) -> FastAPI:
     problems.install(app)
     for module in (
         score,
+        generate,
         qa,
         graphs,
         compress,

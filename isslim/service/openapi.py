@@ -10,6 +10,7 @@ from fastapi.routing import APIRoute
 from pydantic import BaseModel
 
 from isslim.service.error_shapes import PROBLEM, SHAPES, shape_of
+from isslim.types.schemas.generation import GenerateRequest, TokenEvent
 from isslim.types.schemas.graphs import GraphRequest
 from isslim.types.schemas.questions import QuestionRequest
 from isslim.types.schemas.scores import ScoreRequest
@@ -18,7 +19,14 @@ _REFERENCE = "#/components/schemas/"
 _ERRORS: list[type[BaseModel]] = [
     each.schema for each in (PROBLEM, *(shape for _, shape in SHAPES))
 ]
-_OWN: tuple[type[BaseModel], ...] = (*_ERRORS, ScoreRequest, QuestionRequest, GraphRequest)
+_OWN: tuple[type[BaseModel], ...] = (
+    *_ERRORS,
+    ScoreRequest,
+    GenerateRequest,
+    TokenEvent,
+    QuestionRequest,
+    GraphRequest,
+)
 """Types of bodies that the framework neither reads nor writes itself."""
 _FRAMEWORK = ("HTTPValidationError", "ValidationError")
 """Responses that FastAPI documents for invalid requests, and that this service never sends."""
@@ -47,6 +55,7 @@ TAGS = [
     {"name": "sweeps", "description": "One upload under several recipes"},
     {"name": "models", "description": "Published models: figures, reports, cards and files"},
     {"name": "score", "description": "Answers of the original and the compressed variants"},
+    {"name": "generate", "description": "Texts written by the variants"},
     {"name": "health", "description": "For monitoring"},
     {"name": "about", "description": "What this service is"},
 ]

@@ -40,6 +40,8 @@ from isslim.store.errors import (
 )
 from isslim.types.schemas.problems import ProblemDocument
 
+INTERNAL = "internal"
+"""The kind of a failure that is the service's own, and belongs in its log."""
 MAX_ISSUES, MAX_ISSUE_BYTES, MAX_DETAIL_BYTES = 20, 1000, 4000
 """Limits of a problem document: issues, bytes of one value of an issue, bytes of the detail."""
 
@@ -83,6 +85,9 @@ STATUS: dict[str, tuple[int, str]] = {
     "wrong-task": (422, "The model is for something else"),
     "too-large": (413, "The request is too large"),
     "unsupported-media-type": (415, "The body is of a type that is not read here"),
+    "state-refused": (400, "The state cannot be read"),
+    "state-expired": (409, "The state is too old"),
+    "state-mismatch": (409, "The state is of something else"),
     "no-worker": (503, "No worker is running"),
     "overloaded": (503, "The service is busy"),
     "deadline-exceeded": (504, "The run took too long"),
@@ -151,7 +156,7 @@ def problem_of(error: Exception) -> ProblemDocument:
             issues = [{"detail": issue} for issue in getattr(error, "issues", [])]
             return describe(*TABLE[each], str(error), issues)
     description = f"{type(error).__name__}; the service's log says more"
-    return describe(500, "internal", "The service failed", description)
+    return describe(500, INTERNAL, "The service failed", description)
 
 
 def _cut(text: str, most: int) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, SecretStr
 
 from isslim.settings.timing import TimingSettings
 from isslim.store.settings import StoreSettings
@@ -81,6 +81,18 @@ class ServiceSettings(StoreSettings, TimingSettings):
     )
     score_seconds: Seconds = Field(
         default=300.0, description="time limit of a `POST /score`, waiting included"
+    )
+    generate_seconds: Seconds = Field(default=300.0, description="time limit of a `POST /generate`")
+    generated_limit: Count = Field(
+        default=4096, description="tokens that one request may generate, over all its texts"
+    )
+    state_seconds: Seconds = Field(
+        default=3600.0, description="how long a text can be continued with its `state`"
+    )
+    state_key: Annotated[SecretStr | None, Field(min_length=16), Unit("text")] = Field(
+        default=None,
+        description="key that signs states, the same for all processes that answer under one "
+        "address; none: one that is kept in `ISS_HOME`",
     )
     qa_seconds: Seconds = Field(default=300.0, description="time limit of a `POST /qa`")
     run_seconds: Seconds = Field(

@@ -11,6 +11,7 @@ from typing import Literal, NamedTuple
 
 from isslim.runtime.language.detokenizing import Detokenizer
 from isslim.runtime.language.generation import Drawn, TokenStream
+from isslim.runtime.language.pieces import PieceScores
 from isslim.runtime.language.session import LanguageSession
 from isslim.runtime.language.text import TextCodec
 
@@ -71,7 +72,13 @@ class Completion:
         Args:
             session: of the graph that writes.
         """
-        drawn = self.stream.draw(session)
+        return self._written(self.stream.draw(session))
+
+    def take(self, scores: PieceScores) -> list[Written]:
+        """As `advance`, from the results of the run that `stream.piece` asks for."""
+        return self._written(self.stream.take(scores.of_all[0], scores.state))
+
+    def _written(self, drawn: Drawn) -> list[Written]:
         self.drawn += 1
         if drawn.id == self._ends.end_id or self._codec.token(drawn.id) in self._ends.stops:
             self.finish_reason = "stop"

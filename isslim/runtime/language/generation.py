@@ -8,20 +8,22 @@ Legend: N tokens of a text, V vocabulary, K most likely tokens.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from isslim.runtime.language.detokenizing import CONTEXT
+from isslim.runtime.language.pieces import Piece, PieceScores
 from isslim.runtime.language.sampling import Sampler
 from isslim.runtime.language.scoring import (
     SequenceScore,
     Top,
     most_likely,
     next_log_probs,
-    score_stream,
+    run_stream,
+    stream_pieces,
 )
 from isslim.runtime.language.session import LanguageSession, State
 
@@ -70,15 +72,29 @@ def read(
     Raises:
         TokenOutOfRange: when an id is not of the vocabulary.
     """
+    return run_stream(session, read_pieces(session, ids, before, top_k=top_k))
+
+
+def read_pieces(
+    session: LanguageSession, ids: Sequence[int], before: Position | None, *, top_k: int = 0
+) -> Generator[Piece, PieceScores, tuple[Position, SequenceScore]]:
+    """The pieces of tokens that are given, each after the results of the one before it; see `read`.
+
+    Args:
+        session: of a scoring graph.
+        ids: of the tokens, N of them; at least one.
+        before: where they begin; None: the first is the beginning of the text, and not scored.
+        top_k: K, how many of the most likely tokens are returned at each place.
+    """
     first = ids[0] if before is None else before.last
     state = session.zero_state(1) if before is None else before.state
     targets = ids[1:] if before is None else ids
-    score, state = score_stream(session, [first, *targets], state, top_k=top_k)
+    score, after = yield from stream_pieces(session, [first, *targets], state, top_k=top_k)
     if before is None:
         log_probs = np.concatenate([np.array([np.nan], np.float32), score.log_probs])
         score = SequenceScore(log_probs, [None, *score.top] if top_k else [])
     context = (*(() if before is None else before.context), *ids[-CONTEXT:])[-CONTEXT:]
-    return Position(state, ids[-1], context), score
+    return Position(state if after is None else after, ids[-1], context), score
 
 
 @dataclass(frozen=True)
@@ -119,8 +135,13 @@ class TokenStream:
         """
         return self.take(*next_log_probs(session, self.position.last, self.position.state))
 
+    def piece(self) -> Piece:
+        """The run whose results `take` expects, for whoever runs it together with others."""
+        last = np.array([self.position.last], np.int64)
+        return Piece(last, last, self.position.state, wants_all=True)
+
     def take(self, log_probs: NDArray[np.float32], state: State) -> Drawn:
-        """The next token, from the result of the run that reads the last one.
+        """The next token, from the results of the run that reads the last one.
 
         Args:
             log_probs: of the tokens that may follow, (V,).

@@ -83,7 +83,8 @@ class Sampler:
         # For every token, also those that are not kept: each draw takes equally many.
         numbers = self._random.random(len(log_probs))
         self.drawn += 1
-        scaled = log_probs.astype(np.float64) / self.sampling.temperature
+        # At most 0, so that no temperature makes all of them infinite.
+        scaled = (log_probs.astype(np.float64) - log_probs.max()) / self.sampling.temperature
         kept = _kept(scaled, self.sampling)
         if kept is None:
             return _largest_with_noise(scaled, numbers)
@@ -120,7 +121,7 @@ def _kept(scaled: NDArray[np.float64], sampling: Sampling) -> Ids | None:
         least = np.partition(scaled, len(scaled) - sampling.top_k)[len(scaled) - sampling.top_k]
         kept = _in_order(scaled, np.flatnonzero(scaled >= least))[: sampling.top_k]
     if sampling.top_p < 1:
-        chances = np.exp((scaled if kept is None else scaled[kept]) - scaled.max())
+        chances = np.exp(scaled if kept is None else scaled[kept])
         chances /= chances.sum()
         if kept is None:
             # All tokens below this together are less than what is left out: they need no sorting.

@@ -15,6 +15,7 @@ from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import pairwise
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +33,7 @@ WARM_TOKENS = 128
 pieces equals that of one stream to 0.01 %."""
 
 Top = list[tuple[int, float]]
+Returned = TypeVar("Returned")
 _FIRST: Integers = np.zeros((1, 2), np.int64)
 
 
@@ -143,7 +145,7 @@ def scored_pieces(
 def stream_pieces(
     session: LanguageSession, ids: Sequence[int], state: State | None, *, top_k: int = 0
 ) -> Generator[Piece, PieceScores, tuple[SequenceScore, State | None]]:
-    """The pieces of one stream, from any state on; see `score_stream`.
+    """The pieces of one stream, from any state on.
 
     Args:
         session: of a scoring graph.
@@ -176,32 +178,22 @@ def stream_pieces(
     return SequenceScore(np.concatenate(logs), tops), state
 
 
-def score_stream(
-    session: LanguageSession, ids: Sequence[int], state: State, *, top_k: int = 0
-) -> tuple[SequenceScore, State]:
-    """Scores the tokens of one stream that follow its first, from any state on.
-
-    Its runs are those of `score_batch` for one sequence.
+def run_stream(
+    session: LanguageSession, pieces: Generator[Piece, PieceScores, Returned]
+) -> Returned:
+    """Runs the pieces of one stream, one after the other, to what it returns.
 
     Args:
         session: of a scoring graph.
-        ids: the token that precedes those to score, and these; N + 1 of them.
-        state: before the first of them, float32 (1, 1, H) by name.
-        top_k: how many of the most likely tokens to return at each position.
-
-    Returns:
-        The scores of N tokens, and the state before the last token.
-
-    Raises:
-        TokenOutOfRange: when an id is not of the vocabulary.
+        pieces: not begun.
     """
-    pieces, found = stream_pieces(session, ids, state, top_k=top_k), None
+    found = None
     while True:
         try:
             piece = pieces.send(found)  # type: ignore[arg-type]
         except StopIteration as ended:
-            score, after = ended.value
-            return score, after or state
+            returned: Returned = ended.value
+            return returned
         (found,) = run_pieces(session, [piece], most_steps(session, 1))
 
 

@@ -152,6 +152,12 @@ class TextCodec:
         token = self.token(token_id)
         return "\n" if token == self.contract.newline_token else token
 
+    @property
+    def end_id(self) -> int | None:
+        """The token that ends a text which is written: the start token, but for a line break."""
+        line_breaks = ("\n", self.contract.newline_token)
+        return None if self.contract.start_token in line_breaks else self.start_id
+
     def _id(self, token: str | None) -> int | None:
         return None if token is None else self.tokenizer.token_to_id(token)
 
