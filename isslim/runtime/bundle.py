@@ -9,7 +9,9 @@ import threading
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
-from typing import ClassVar, Generic, TypeVar
+from typing import Any, ClassVar, Generic, Protocol, TypeVar
+
+from numpy.typing import NDArray
 
 from isslim.runtime.errors import UnknownVariant
 from isslim.runtime.opening import OrtSession
@@ -22,6 +24,13 @@ Key = tuple[str, str, int]
 Session = TypeVar("Session", bound=OrtSession)
 
 
+class Process(Protocol):
+    """A process of a variant's own, see `isslim/runtime/graphs/isolation.py`."""
+
+    def close(self) -> None:
+        """Ends it."""
+
+
 class LoadedModel(ABC, Generic[Session]):
     """A verified bundle in memory. One subclass for each task.
 
@@ -32,6 +41,8 @@ class LoadedModel(ABC, Generic[Session]):
 
     Attributes:
         task: the task of its bundles.
+        processes: of variants that run in a process of their own.
+        starting: held while one of them is started.
     """
 
     task: ClassVar[Task]
@@ -41,6 +52,8 @@ class LoadedModel(ABC, Generic[Session]):
         self._bundle = bundle
         self._sessions: dict[Key, Session] = {}
         self._lock = threading.Lock()
+        self.processes: dict[Key, Process] = {}
+        self.starting = threading.Lock()
 
     @classmethod
     @abstractmethod
@@ -127,7 +140,7 @@ class LoadedModel(ABC, Generic[Session]):
             UnknownVariant: when there is none of that name.
             DeviceUnavailable: when the device is not there.
         """
-        record, key = self.record(variant), (variant, device, threads)
+        key = (variant, device, threads)
         session = self._sessions.get(key)
         # First without the lock, which is held for seconds while another variant is being opened.
         if session is not None:
@@ -135,15 +148,29 @@ class LoadedModel(ABC, Generic[Session]):
         with self._lock:
             session = self._sessions.get(key)
             if session is None:
-                session = self.open_session(
-                    self._bundle.path(record.file), threads=threads, device=device
-                )
+                session = self.open_session(self.path(variant), threads=threads, device=device)
                 self._warm(session)
                 self._sessions[key] = session
         return session
 
+    def path(self, variant: str) -> Path:
+        """The file of a variant's graph.
+
+        Raises:
+            UnknownVariant: when there is none of that name.
+        """
+        return self._bundle.path(self.record(variant).file)
+
+    def first_inputs(self) -> dict[str, NDArray[Any]] | None:
+        """Inputs on which a process of its own is warmed up; None: the bundle has none."""
+        return None
+
     def close(self) -> None:
-        """Frees what Python does not free automatically; a model that is used again reopens it."""
+        """Ends the processes; a model that is used again starts them anew."""
+        with self.starting:
+            for process in self.processes.values():
+                process.close()
+            self.processes.clear()
 
     def is_open(self, variant: str, device: str, threads: int) -> bool:
         """Whether `session` returns without opening a graph.
@@ -157,5 +184,9 @@ class LoadedModel(ABC, Generic[Session]):
 
     @property
     def memory_bytes(self) -> int:
-        """Bytes of the open graphs: a session's memory consists mostly of weights."""
-        return sum(self.record(variant).size_bytes for variant, _, _ in list(self._sessions))
+        """Bytes of the graphs open in this process and in its children.
+
+        A session's memory consists mostly of weights.
+        """
+        opened = [*self._sessions, *self.processes]
+        return sum(self.record(variant).size_bytes for variant, _, _ in opened)

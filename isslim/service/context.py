@@ -87,6 +87,16 @@ class AppContext:
             states=SignedStates(lambda: _state_key(settings), settings.state_seconds),
         )
 
+    def check_readable(self) -> dict[str, int]:
+        """Looks whether database and storage can be read; returns the number of jobs by state.
+
+        Raises:
+            StoreError: when one of them cannot.
+        """
+        counts = self.queue.counts()
+        self.models.bundles.check_readable()
+        return counts
+
     def close(self) -> None:
         """Releases everything without waiting for runs."""
         self.bodies.close()

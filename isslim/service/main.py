@@ -13,6 +13,7 @@ from isslim import __version__
 from isslim.service import problems
 from isslim.service.compression import Compression
 from isslim.service.context import AppContext
+from isslim.service.inference_protocol import routes as inference_protocol
 from isslim.service.middleware import BodyLimit, BodyLimits, RequestMetrics
 from isslim.service.openapi import DocumentedApp
 from isslim.service.request_id import RequestId
@@ -64,13 +65,14 @@ def create_app(settings: ServiceSettings | None = None) -> FastAPI:
         context.close()
 
     app = DocumentedApp(version=__version__, lifespan=lifespan)
-    app.state.context = context
+    app.state.context, app.state.run_limit = context, _run_limit(chosen)
     problems.install(app)
     for module in (
         score,
         generate,
         qa,
         graphs,
+        inference_protocol,
         compress,
         inspect,
         sweeps,
@@ -88,7 +90,7 @@ def create_app(settings: ServiceSettings | None = None) -> FastAPI:
         limits=BodyLimits(
             ordinary=chosen.body_limit_bytes,
             upload=chosen.upload_limit_bytes + ROOM_BYTES,
-            run=_run_limit(chosen),
+            run=app.state.run_limit,
         ),
     )
     app.add_middleware(Compression, **GZIP)

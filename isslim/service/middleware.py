@@ -18,7 +18,7 @@ UPLOADS = ("/compress", "/inspect", "/sweeps")
 """Paths that take files."""
 LARGE_AT_ONCE = 4
 """Bodies of runs, above the limit of ordinary ones, that are in memory at once."""
-_QUIET = ("/health", "/metrics")
+_QUIET = ("/health", "/metrics", "/v2/health")
 """Paths that monitoring polls every few seconds: counted, not logged."""
 
 
@@ -33,7 +33,7 @@ class BodyLimits:
     Attributes:
         ordinary: of most requests.
         upload: of those in `UPLOADS`.
-        run: of `POST /models/{model}/run`, which takes arrays.
+        run: of the runs of a graph, which take arrays.
     """
 
     ordinary: int
@@ -49,7 +49,9 @@ class BodyLimits:
 
 def is_run(path: str) -> bool:
     """Whether a path is that of a run of a graph."""
-    return path.startswith("/models/") and path.endswith("/run")
+    return (path.startswith("/models/") and path.endswith("/run")) or (
+        path.startswith("/v2/models/") and path.endswith("/infer")
+    )
 
 
 class BodyLimit:

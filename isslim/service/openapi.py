@@ -10,6 +10,7 @@ from fastapi.routing import APIRoute
 from pydantic import BaseModel
 
 from isslim.service.error_shapes import PROBLEM, SHAPES, shape_of
+from isslim.service.inference_protocol.messages import IndexRequest, InferenceRequest
 from isslim.types.schemas.generation import GenerateRequest, TokenEvent
 from isslim.types.schemas.graphs import GraphRequest
 from isslim.types.schemas.questions import QuestionRequest
@@ -26,6 +27,8 @@ _OWN: tuple[type[BaseModel], ...] = (
     TokenEvent,
     QuestionRequest,
     GraphRequest,
+    InferenceRequest,
+    IndexRequest,
 )
 """Types of bodies that the framework neither reads nor writes itself."""
 _FRAMEWORK = ("HTTPValidationError", "ValidationError")
@@ -56,6 +59,11 @@ TAGS = [
     {"name": "models", "description": "Published models: figures, reports, cards and files"},
     {"name": "score", "description": "Answers of the original and the compressed variants"},
     {"name": "generate", "description": "Texts written by the variants"},
+    {
+        "name": "inference protocol",
+        "description": "Open Inference Protocol v2, as Triton and KServe have it: every model as "
+        "its graph of tensors",
+    },
     {"name": "health", "description": "For monitoring"},
     {"name": "about", "description": "What this service is"},
 ]

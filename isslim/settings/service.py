@@ -65,6 +65,11 @@ class ServiceSettings(StoreSettings, TimingSettings):
     graph_memory_bytes: Bytes = Field(
         default=2 << 30, description="memory of a run of a graph, in its own process"
     )
+    tensor_run_bytes: Bytes = Field(
+        default=256 << 20,
+        description="memory of a run of a language model on a caller's tensors (Open Inference "
+        "Protocol), in addition to the weights",
+    )
     inspect_wait_seconds: Seconds = Field(
         default=60.0,
         description="how long `POST /inspect` waits for its result before it returns the "
@@ -97,7 +102,8 @@ class ServiceSettings(StoreSettings, TimingSettings):
     qa_seconds: Seconds = Field(default=300.0, description="time limit of a `POST /qa`")
     run_seconds: Seconds = Field(
         default=60.0,
-        description="time limit of a `POST /models/{model}/run`, after which its process is ended",
+        description="time limit of a `POST /models/{model}/run` or a run of the Open Inference "
+        "Protocol, after which its process is ended",
     )
     latency_seconds: Seconds = Field(
         default=300.0, description="time limit of a latency comparison"

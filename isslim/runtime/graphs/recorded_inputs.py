@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from isslim.runtime.contract import Port
 from isslim.runtime.errors import InputsRefused, RunStopped
 from isslim.runtime.opening import OrtSession
 from isslim.types.arrays import MAX_BYTES, BadArrays, dump_npz, read_npz
@@ -42,16 +43,26 @@ KINDS: dict[str, Any] = {
 """NumPy types by ONNX Runtime's names."""
 
 
+Ports = dict[str, tuple[str, list[int | str | None]]]
+
+
+def described(ports: Sequence[Port]) -> Ports:
+    """Types and shapes of a graph's inputs or outputs by name, as `GraphInterface` has them."""
+    return {port.name: (port.type, list(port.shape or [])) for port in ports}
+
+
 class GraphInterface:
     """The inputs and outputs of a graph.
 
     Attributes:
         inputs: name to (type as ONNX Runtime calls it, shape); numbers are fixed, names free.
         outputs: the same.
+        may_be_empty: names of inputs that may hold nothing.
     """
 
-    inputs: dict[str, tuple[str, list[int | str | None]]]
-    outputs: dict[str, tuple[str, list[int | str | None]]]
+    inputs: Ports
+    outputs: Ports
+    may_be_empty: frozenset[str] = frozenset()
 
     def checked(self, inputs: Mapping[str, Any]) -> NamedArrays:
         """The inputs as arrays of the graph's types.
@@ -69,7 +80,7 @@ class GraphInterface:
         for name in self.inputs.keys() & inputs.keys():
             kind, shape = self.inputs[name]
             try:
-                arrays[name] = _typed(inputs[name], kind)
+                arrays[name] = typed(inputs[name], kind)
             except (ValueError, TypeError, ArithmeticError) as error:
                 issues.append(f"input '{name}' is no {kind}: {error}")
                 continue
@@ -83,7 +94,7 @@ class GraphInterface:
                 issues.append(
                     f"input '{name}' has the shape {list(found)}, the graph reads {shape}"
                 )
-            elif 0 in found:
+            elif 0 in found and name not in self.may_be_empty:
                 # ONNX Runtime's LSTM and GRU end the whole process on no steps or no batch.
                 issues.append(f"input '{name}' is empty: its shape is {list(found)}")
         if issues:
@@ -124,11 +135,7 @@ class GraphSession(OrtSession, GraphInterface):
         self, path: Path, *, threads: int = 1, device: str = "cpu", optimized: bool = True
     ) -> None:
         super().__init__(path, threads=threads, device=device, optimized=optimized)
-        given, made = self._ports()
-        self.inputs, self.outputs = (
-            {port.name: (port.type, list(port.shape or [])) for port in ports}
-            for ports in (given, made)
-        )
+        self.inputs, self.outputs = map(described, self._ports())
 
     def run(
         self, inputs: NamedArrays, names: Sequence[str] | None = None
@@ -226,7 +233,18 @@ def write_runs(path: Path, runs: Sequence[Mapping[str, NDArray[Any]]]) -> None:
     path.write_bytes(dump_npz(arrays))
 
 
-def _typed(value: Any, kind: str) -> NDArray[Any]:
+def typed(value: Any, kind: str) -> NDArray[Any]:
+    """Values as an array of a type, where none of them changes but by the precision of floats.
+
+    Args:
+        value: an array, or nested lists.
+        kind: as ONNX Runtime calls the type.
+
+    Raises:
+        ValueError: when the lists are of unequal lengths.
+        TypeError: when they hold something else.
+        ArithmeticError: when a number does not fit.
+    """
     if kind not in KINDS:
         raise TypeError(f"{kind} cannot be given from outside")
     wanted, plain = (

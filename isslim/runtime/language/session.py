@@ -5,7 +5,7 @@ Legend: B batch, T steps, R positions, V vocabulary, H units of a state.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +22,7 @@ from isslim.runtime.contract import (
     read_language_signature,
 )
 from isslim.runtime.errors import GraphRefused, TokenOutOfRange
+from isslim.runtime.graphs.recorded_inputs import described
 from isslim.runtime.opening import OrtSession
 
 Integers = NDArray[np.int64]
@@ -42,6 +43,9 @@ class LanguageSession(OrtSession):
 
     Attributes:
         vocabulary: V, the number of tokens.
+        positions: how the graph calls the input `positions`.
+        inputs: types and shapes, see `GraphInterface`.
+        outputs: the same.
 
     Raises:
         DeviceUnavailable: when ONNX Runtime does not offer the device.
@@ -51,10 +55,12 @@ class LanguageSession(OrtSession):
 
     def __init__(self, path: Path, *, threads: int = 1, device: str = "cpu") -> None:
         super().__init__(path, threads=threads, device=device)
-        signature, issues = read_language_signature(*self._ports())
+        given, made = self._ports()
+        signature, issues = read_language_signature(given, made)
         if issues:
             raise GraphRefused(path, issues)
-        self.vocabulary = signature.vocabulary
+        self.vocabulary, self.positions = signature.vocabulary, signature.positions
+        self.inputs, self.outputs = described(given), described(made)
         self._states = signature.states
         self._names = [name for name, _ in signature.states]
         self._wanted = [TOKEN_LOG_PROBS, LOG_PROBS, *(name + STATE_OUT for name in self._names)]
@@ -112,14 +118,20 @@ class LanguageSession(OrtSession):
             positions,
             *[state[name] for name in self._names],
         ]
-        of_targets, at_positions, *after = (
-            self._run(self._wanted, dict(zip(self._inputs, arrays, strict=True)))
-            if self._bound is None
-            else self._bound.run(arrays)
-            if self._control is None
-            else self._controlled(self._bound.run, arrays)
-        )
+        of_targets, at_positions, *after = self._outputs(arrays)
         return of_targets, at_positions, dict(zip(self._names, after, strict=True))
+
+    def run_tensors(self, tensors: Mapping[str, Array]) -> dict[str, Array]:
+        """Runs the graph once on all of its inputs by name, as they are; see `LanguageTensors`."""
+        found = self._outputs([tensors[name] for name in self._inputs])
+        return dict(zip(self._wanted, found, strict=True))
+
+    def _outputs(self, arrays: Sequence[Array]) -> Sequence[Array]:
+        if self._bound is None:
+            return self._run(self._wanted, dict(zip(self._inputs, arrays, strict=True)))
+        if self._control is None:
+            return self._bound.run(arrays)
+        return self._controlled(self._bound.run, arrays)
 
 
 def _within(values: Sequence[int], least: int, most: int) -> bool:

@@ -16,6 +16,7 @@ from isslim.runtime.errors import InputsRefused
 from isslim.runtime.graphs.model import LoadedGraph
 from isslim.runtime.graphs.recorded_inputs import GraphInterface, NamedArrays, read_runs
 from isslim.runtime.graphs.subprocess_session import SubprocessGraphSession
+from isslim.service.array_answers import check_bytes, check_entries, listed, not_finite
 from isslim.service.bodies import BodyLimits
 from isslim.service.context import context_of
 from isslim.service.parameters import TIMEOUT, ModelName, QueryDevice, QueryOutputs, QueryVariants
@@ -115,7 +116,10 @@ async def run_graph(
     }
     if kind != JSON:
         return await run_in_threadpool(_npz, runs, stages, settings)
-    _check_entries(runs, settings)
+    arrays = (array for each in runs for array in each.result.values())
+    check_entries(
+        arrays, settings, "name fewer `outputs`, or send an npz, which is answered as one"
+    )
     answer = GraphResponse(
         model_id=loaded.id,
         model=loaded.manifest.name,
@@ -171,21 +175,11 @@ def _single(content: bytes, settings: ServiceSettings) -> NamedArrays:
     return runs[0]
 
 
-def _check_entries(runs: list[ComparedRun[Outputs]], settings: ServiceSettings) -> None:
-    entries = sum(array.size for each in runs for array in each.result.values())
-    if entries > settings.entries_limit:
-        raise RequestError(
-            "too-large",
-            f"the answer would hold {entries:,} numbers; at most {settings.entries_limit:,} as "
-            "JSON: name fewer `outputs`, or send an npz, which is answered as one",
-        )
-
-
 def _schema(run: ComparedRun[Outputs], first: ComparedRun[Outputs], queue_ms: float) -> VariantRun:
-    lost = {name: _not_finite(array) for name, array in run.result.items()}
+    lost = {name: not_finite(array) for name, array in run.result.items()}
     return VariantRun(
         variant=run.variant,
-        outputs={name: _listed(array) for name, array in run.result.items()},
+        outputs={name: listed(array) for name, array in run.result.items()},
         not_finite={name: count for name, count in lost.items() if count},
         change=None if run is first else _changes(run.result, first.result),
         speedup=run.speedup,
@@ -205,19 +199,6 @@ def _changes(
     return changes
 
 
-def _not_finite(array: NDArray[Any]) -> int:
-    return int(array.size - np.isfinite(array).sum()) if array.dtype.kind == "f" else 0
-
-
-def _listed(array: NDArray[Any]) -> Any:
-    """Nested lists; JSON has no numbers that are not finite."""
-    if _not_finite(array):
-        known = np.isfinite(array)
-        array = array.astype(np.object_)
-        array[~known] = None
-    return array.tolist()
-
-
 def _npz(
     runs: list[ComparedRun[Outputs]], stages: dict[str, float], settings: ServiceSettings
 ) -> Response:
@@ -225,12 +206,7 @@ def _npz(
     arrays = {
         f"{each.variant}/{name}": array for each in runs for name, array in each.result.items()
     }
-    total, most = sum(array.nbytes for array in arrays.values()), settings.array_bytes_limit
-    if total > most:
-        raise RequestError(
-            "too-large",
-            f"the answer would take {total:,} bytes; at most {most:,}: name fewer `outputs`",
-        )
+    check_bytes(arrays.values(), settings)
     body = dump_npz(arrays)
     stages["serialize"] = 1e3 * (time.perf_counter() - began)
     return Response(body, media_type=NPZ[0], headers=server_timing(stages))

@@ -28,8 +28,7 @@ async def check_live() -> Health:
 )
 def check_ready(context: Context) -> Health:
     """Ok when database and storage can be read; anything else is a problem document."""
-    counts = context.queue.counts()
-    context.models.bundles.check_readable()
+    counts = context.check_readable()
     models = len(context.models.bundles.manifests())
     return Health(status="ok", detail=f"{models} models, {counts['queued']} jobs queued")
 

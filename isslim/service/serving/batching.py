@@ -102,6 +102,7 @@ class _Alone:
     """Runs one function."""
 
     work: Callable[[RunControl], Any]
+    cost: float
 
     @property
     def lane(self) -> Lane:
@@ -119,16 +120,17 @@ class _Alone:
             inputs: of no meaning.
             control: handed to it.
         """
-        return [(self.work(control), 1.0)]
+        return [(self.work(control), self.cost)]
 
 
-def alone(work: Callable[[RunControl], object]) -> Job[Done]:
+def alone(work: Callable[[RunControl], object], cost: float = 1.0) -> Job[Done]:
     """A job, or a part of one, of one run that is shared with nobody.
 
     Args:
         work: what is run; it ends soon after its control is stopped.
+        cost: in the unit of `Run.cost`.
     """
-    (done,) = yield [Run(_Alone(work), None, 1.0)]
+    (done,) = yield [Run(_Alone(work, cost), None, cost)]
     return done
 
 

@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from isslim.runtime.bundle import LoadedModel
-from isslim.runtime.graphs.model import LoadedGraph
+from isslim.runtime.graphs.isolation import is_isolated, isolated
 from isslim.runtime.graphs.subprocess_session import SubprocessGraphSession
 from isslim.runtime.opening import OrtSession
 from isslim.runtime.registry import class_of, load
@@ -125,9 +125,9 @@ class ModelRegistry:
         return found
 
     async def open_processes(
-        self, model: LoadedGraph, variants: Sequence[VariantName], device: str, ticket: Ticket
+        self, model: LoadedModel[Any], variants: Sequence[VariantName], device: str, ticket: Ticket
     ) -> dict[VariantName, SubprocessGraphSession]:
-        """Processes of a graph's variants, started and warmed up if necessary; otherwise as `open`.
+        """Processes of a model's variants, started if necessary; otherwise as `open`.
 
         Args:
             model: as `load` returned it.
@@ -143,11 +143,11 @@ class ModelRegistry:
 
         def started() -> dict[VariantName, SubprocessGraphSession]:
             return {
-                each: model.isolated(each, device, self._threads, self._graph_memory_bytes)
+                each: isolated(model, each, device, self._threads, self._graph_memory_bytes)
                 for each in names
             }
 
-        ready = all(model.is_isolated(each, device, self._threads) for each in names)
+        ready = all(is_isolated(model, each, device, self._threads) for each in names)
         found = await self._opened(model.id, (tuple(names), device, "own"), started, ready, ticket)
         ticket.device, ticket.variants = device, names
         return found
@@ -263,6 +263,16 @@ class ModelRegistry:
         """Id and manifest of a model by id or name."""
         bundle = self.bundles.open(self.resolve(name))
         return bundle.id, bundle.manifest
+
+    def unload(self, name: str) -> None:
+        """Removes a model from memory once its runs have ended; the next request loads it again.
+
+        Raises:
+            NotFound: when there is no such model.
+        """
+        bundle_id = self.resolve(name)
+        with self._lock:
+            self._loaded.pop(bundle_id, None)
 
     def delete(self, name: str) -> str:
         """Removes a model from disk and memory, and ends its processes; returns its id."""

@@ -1,0 +1,1 @@
+"""Tests of `isslim/service/inference_protocol/`."""
