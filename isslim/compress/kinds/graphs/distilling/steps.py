@@ -28,9 +28,10 @@ from isslim.compress.training.checkpoints import (
 )
 from isslim.compress.training.stages import LEAST_STEPS, Stage, Trained
 
-RATE = 0.1
+RATE = 0.02
 """Peak learning rate of the first stage, in terms of each weight's own size (`_size`): graphs of
-any origin have weights of any scale."""
+any origin have weights of any scale. 100 steps from a graph that the closed form had cut to a third
+won 8 % of the change at 0.01, 6 % at 0.03 and 4 % at 0.003; 60 steps at 0.1 lost two thirds."""
 LEAST_SIZE = 0.01
 """Of a weight whose numbers are all about zero, such as a bias."""
 WARMING = 30

@@ -36,6 +36,7 @@ KINDS = {"float32", "float64", "int8", "int16", "int32", "int64", "uint8", "bool
 REFUSED = {
     "test_batchnorm_epsilon_training_mode": "its training_mode is 1",
     "test_batchnorm_example_training_mode": "its training_mode is 1",
+    "test_dequantizelinear_blocked": "it has a scale for each block",
     "test_maxpool_2d_uint8": "it pools torch.uint8",
     "test_maxpool_with_argmax_2d_precomputed_pads": "its indices are read",
     "test_maxpool_with_argmax_2d_precomputed_strides": "its indices are read",

@@ -10,6 +10,7 @@ from isslim.compress.kinds.graphs.trainable.operators import (
     normalising,
     parts,
     products,
+    quantized,
     recurrent,
     reducing,
     resizing,
@@ -21,8 +22,8 @@ from isslim.compress.kinds.graphs.trainable.operators.registry import SUPPORTED
 from isslim.compress.onnx.trace.registry import RULES
 
 FAMILIES = (
-    *(convolution, elementwise, moving, nested, normalising, parts, products, recurrent),
-    *(reducing, resizing, scattering, shapes, spectral),
+    *(convolution, elementwise, moving, nested, normalising, parts, products, quantized),
+    *(recurrent, reducing, resizing, scattering, shapes, spectral),
 )
 
 
