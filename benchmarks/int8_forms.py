@@ -203,7 +203,7 @@ def row_of(model: Model) -> dict[str, Any]:
         task.export(network, plain)
         for form, path in zip(FORMS, paths, strict=True):
             quantize(plain, path, form)
-        found = write_int8(task, network, plain, Path(folder) / "chosen.onnx")
+        found = write_int8(task, network, plain, Path(folder) / "chosen.onnx", plain)
         sessions = [LanguageSession(path) for path in (*paths, plain)]
         *values, exact = [
             perplexity(session, tokens.tolist(), codec.start_id) for session in sessions

@@ -29,6 +29,7 @@ ALLOWED = {
         "matplotlib",
         "numpy",
         "onnx",
+        "onnxruntime",  # its quantizer alone: graphs are run through `runtime`
         "pydantic",
         "safetensors",
         "tokenizers",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import chain, cycle
 
 UNIT = 1 / 1024
 """Seconds."""
@@ -61,5 +62,16 @@ def sequence(time: MadeUpTime, *runs: tuple[float, float]) -> Callable[[], None]
         wall, cpu = left.pop(0) if len(left) > 1 else left[0]
         time.now += wall
         time.own += cpu
+
+    return run
+
+
+def in_turn(time: MadeUpTime, units: tuple[float, ...]) -> Callable[[], None]:
+    """A call that takes so many units, those of one round after those of another, and again."""
+    # Two runs come before the rounds, which are of four if a run takes five units or more.
+    left = chain(units[:1] * 2, cycle([each for each in units for _ in range(4)]))
+
+    def run() -> None:
+        time.call(next(left) * UNIT)()
 
     return run

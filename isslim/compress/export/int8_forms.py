@@ -18,10 +18,19 @@ class Part(StrEnum):
     """Parts of a network whose weights may take 8 bits, in the order in which a card lists them."""
 
     EMBEDDING = "embedding"
+    CONVOLUTIONS = "convolutions"
     HIGHWAYS = "highway layers"
     RECURRENT = "recurrent layers"
     SOFTMAX = "softmax"
     PRODUCTS = "matrix products"
+
+
+class Ranges(StrEnum):
+    """How much of what an activation was on recorded runs its 8 bits span."""
+
+    DIVERGENCE = "the range of least divergence"
+    MOST = "99.99 % of the values"
+    ALL = "all values"
 
 
 @dataclass(frozen=True)
@@ -35,12 +44,14 @@ class Form:
         scans: whether a layer of which ONNX Runtime has no int8 operator is a Scan of int8
             products: a GRU or RNN, which stays float32 otherwise, and a narrow recurrence, whose
             matrices are multiplied out otherwise.
+        convolutions: which ranges of activations convolutions have; None: they stay float32.
     """
 
     recurrent: bool = False
     products: bool = False
     kept: frozenset[str] = frozenset()
     scans: bool = False
+    convolutions: Ranges | None = None
 
     @property
     def description(self) -> str:
@@ -48,6 +59,8 @@ class Form:
         said = [_SCALES[self.recurrent, self.products]]
         if self.scans:
             said.append("recurrent layers as int8 Scan")
+        if self.convolutions is not None:
+            said.append(f"convolutions calibrated on {self.convolutions} in recorded runs")
         if self.kept:
             said.append(f"float32: {', '.join(sorted(self.kept))}")
         return "; ".join(said)
@@ -77,11 +90,13 @@ class EightBit:
         parts: names; `2 of 3 recurrent layers` where only some do.
         rest: parts that stay float32 although they have a quantizable kind of weights.
         scans: whether there is an int8 Scan in it because of `Form.scans`.
+        convolutions: whether any takes 8 bits, because of `Form.convolutions`.
     """
 
     parts: list[str]
     rest: list[str]
     scans: bool = False
+    convolutions: bool = False
 
 
 @dataclass

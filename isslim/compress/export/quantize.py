@@ -2,9 +2,10 @@
 
 These are quantized: look-up tables (embeddings), LSTMs, and products with a constant matrix, also
 in the body of a Scan. ONNX Runtime has no int8 GRU or RNN: where the form asks for it, they become
-Scans of int8 products (`recurrent_scan`). Nodes inside If and Loop are left alone. `EightBit` lists
-which parts were quantized and which were not. How a form is chosen: `int8_forms`; how numbers
-are rounded: `int8_weights`; what is written for a node: `int8_nodes`.
+Scans of int8 products (`recurrent_scan`). Convolutions are quantized before, with calibrated ranges
+(`convolutions`). Nodes inside If and Loop are left alone. `EightBit` lists which parts were
+quantized and which were not. How a form is chosen: `int8_forms`; how numbers are rounded:
+`int8_weights`; what is written for a node: `int8_nodes`.
 
 The decoder's Gemm becomes an integer MatMul, which needs no flat features: the logits keep the
 layout of the tokens, and the log-softmax is computed on them directly, which saves a twentieth of a
@@ -37,6 +38,7 @@ from isslim.compress.onnx.model.naming import name_nodes
 from isslim.compress.onnx.model.recurrent import OPERATORS, R, W
 from isslim.compress.onnx.model.split_model import (
     SplitModel,
+    given,
     merge_constants,
     nodes,
     replace,
@@ -125,18 +127,31 @@ class _Rewriting:
     def rewrite(self) -> EightBit:
         """Replaces nodes by their int8 forms, in place."""
         self._count_nested()
+        self._count_convolutions()
         written: list[NodeProto] = []
         for node in self._work.graph.node:
             # Int8 nodes replace theirs in place, so that the order remains topological.
             written += self._rewritten(node) or [node]
         replace(self._work.graph.node, [*written])
-        return dataclasses.replace(eight_bit(self._counts), scans=self._scans)
+        return dataclasses.replace(
+            eight_bit(self._counts),
+            scans=self._scans,
+            convolutions=self._counts[Part.CONVOLUTIONS].done > 0,
+        )
 
     def _count_nested(self) -> None:
         """Layers inside other nodes stay float32, and are counted so that the record shows them."""
         for outer in self._work.graph.node:
             inner = [node for graph in subgraphs(outer) for node in nodes(graph)]
             self._counts[Part.RECURRENT].total += sum(node.op_type in OPERATORS for node in inner)
+
+    def _count_convolutions(self) -> None:
+        """Convolutions were quantized before, or stay float32."""
+        graph = self._work.graph
+        done = {each.output[0] for each in graph.node if each.op_type == "DequantizeLinear"}
+        for node in graph.node:
+            if node.op_type == "Conv" and given(node, 1) in done | self._work.constants.keys():
+                self._takes(Part.CONVOLUTIONS, given(node, 1) in done)
 
     def _rewritten(self, node: NodeProto) -> list[NodeProto] | None:
         """The int8 form of a node; None where it is not quantized."""

@@ -10,6 +10,9 @@ Whether a layer is faster as a Scan of int8 products than as ONNX Runtime's oper
 RNN the float32 one, of a narrow recurrence that of the whole matrix) depends on its size and on the
 processor (`benchmarks.int8_cells`): both graphs are timed on this host, at the shape of the
 primary latency, before the forms are tried.
+
+Convolutions take 8 bits last: where a comparison of the same kind finds the graph surely faster
+with them, and it still keeps to the budget.
 """
 
 from __future__ import annotations
@@ -23,10 +26,11 @@ from pathlib import Path
 from typing import TypeVar
 
 from isslim.compress.contract import ModelTask
-from isslim.compress.export.int8_forms import FORMS, EightBit, Form, Part
-from isslim.compress.measurement.scans import scans_are_faster
+from isslim.compress.export.int8_forms import FORMS, EightBit, Form, Part, Ranges
+from isslim.compress.measurement.scans import scans_are_faster, steady_comparison
 from isslim.compress.pruning.network import Model
 from isslim.types.kinds.registry import kind_named
+from isslim.types.quality import compared_loss, metric_format_of
 
 NOTHING = 1 / 20
 """Of the budget of quality: a form that costs no more is good enough."""
@@ -35,6 +39,8 @@ TOO_MUCH = 2 / 5
 AS_GOOD = 2.0
 """Short of that, a form that costs up to so many times what the best one does is taken for the time
 that it saves."""
+GAIN = 1.03
+"""How many times as fast convolutions in 8 bits surely have to make a graph: they cost quality."""
 _CHEAPEST_TO_KEEP = (
     Part.EMBEDDING, Part.HIGHWAYS, Part.SOFTMAX, Part.PRODUCTS, Part.RECURRENT,
 )  # fmt: skip
@@ -50,15 +56,19 @@ class Int8Choice:
     Attributes:
         form: how its weights take 8 bits; None where nothing can.
         eight_bit: what takes 8 bits and what does not.
+        remark: what was tried of its convolutions; empty where there are none.
     """
 
     form: Form | None
     eight_bit: EightBit
+    remark: str = ""
 
     @property
     def description(self) -> str | None:
         """The form, in words."""
-        return None if self.form is None else self.form.description
+        if self.form is None:
+            return None
+        return "; ".join(filter(None, (self.form.description, self.remark)))
 
 
 @dataclass(frozen=True)
@@ -74,7 +84,9 @@ class _Tried:
     cost: float
 
 
-def write_int8(task: ModelTask[Model], network: Model, source: Path, target: Path) -> Int8Choice:
+def write_int8(
+    task: ModelTask[Model], network: Model, source: Path, target: Path, original: Path
+) -> Int8Choice:
     """Writes the int8 form of a network that serves it best.
 
     Args:
@@ -82,6 +94,7 @@ def write_int8(task: ModelTask[Model], network: Model, source: Path, target: Pat
         network: of the task.
         source: its float32 graph, as `task.export` wrote it.
         target: the file to write; there is none afterwards where nothing takes 8 bits.
+        original: the float32 graph of the original.
 
     Returns:
         The fastest form that costs at most `NOTHING` of the budget; without one, the fastest that
@@ -90,6 +103,7 @@ def write_int8(task: ModelTask[Model], network: Model, source: Path, target: Pat
         float32. Recurrent layers, of which most of the time is, are that part only where the whole
         budget would be spent. Where an evaluation takes too long (`task.quick_loss` is None), the
         most precise form. Int8 Scans are in all forms or in none, see `scans_are_faster`.
+        Convolutions take 8 bits where that is faster by `GAIN` and keeps to the budget.
     """
     target.unlink(missing_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent, prefix="int8-") as folder:
@@ -101,10 +115,11 @@ def write_int8(task: ModelTask[Model], network: Model, source: Path, target: Pat
             return _Written(replace(form, scans=eight_bit.scans), eight_bit, path)
 
         best = _best(task, source, _fastest(task, source, written), written)
+        best, remark = _with_convolutions(task, (original, source), best, written)
         if not best.eight_bit.parts:
-            return Int8Choice(None, best.eight_bit)
+            return Int8Choice(None, best.eight_bit, remark)
         best.path.replace(target)
-        return Int8Choice(best.form, best.eight_bit)
+        return Int8Choice(best.form, best.eight_bit, remark)
 
 
 def _fastest(task: ModelTask[Model], source: Path, written: Callable[[Form], _Written]) -> _Written:
@@ -124,12 +139,10 @@ def _best(
     base, scans = task.quick_loss(source), fastest.form.scans
     if base is None:
         return written(replace(FORMS[-1], scans=scans))
-    budget = task.recipe.budget.quality or kind_named(task.task).default_budget.quality or 0.0
+    budget = _budget(task)
 
     def tried(each: _Written) -> _Tried:
-        found = task.quick_loss(each.path) if each.eight_bit.parts else base
-        cost = math.inf if found is None else found - base
-        return _Tried(each, math.inf if math.isnan(cost) else cost)
+        return _tried(task, each, base)
 
     there = [
         part
@@ -147,6 +160,60 @@ def _best(
         )
         best = next((each for each in milder if each.cost <= TOO_MUCH * budget), best)
     return best.written
+
+
+def _tried(task: ModelTask[Model], each: _Written, base: float) -> _Tried:
+    """What a form costs in quality, against the float32 graph's quick loss."""
+    found = task.quick_loss(each.path) if each.eight_bit.parts else base
+    cost = math.inf if found is None else found - base
+    return _Tried(each, math.inf if math.isnan(cost) else cost)
+
+
+def _budget(task: ModelTask[Model]) -> float:
+    """The budget of quality, or of another budget what is usual."""
+    return task.recipe.budget.quality or kind_named(task.task).default_budget.quality or 0.0
+
+
+def _with_convolutions(
+    task: ModelTask[Model],
+    floats: tuple[Path, Path],
+    best: _Written,
+    written: Callable[[Form], _Written],
+) -> tuple[_Written, str]:
+    """A form with its convolutions in 8 bits as well, if that pays, and a remark on what was tried.
+
+    Args:
+        task: what measures quality.
+        floats: the float32 graphs of the original, and of the network.
+        best: the form without.
+        written: writes a form.
+    """
+    original, source = floats
+    if Part.CONVOLUTIONS not in best.eight_bit.rest:
+        return best, ""
+    tries = (written(replace(best.form, convolutions=each)) for each in Ranges)
+    first = next(tries)
+    base = task.quick_loss(source) if first.eight_bit.convolutions else None
+    if base is None:
+        return best, ""
+    before = best.path if best.eight_bit.parts else source
+    found = steady_comparison(task, {"original": before, "convolutions": first.path})
+    if found is None:
+        return best, "whether convolutions are faster in 8 bits could not be timed"
+    speed = found["convolutions"]
+    gain = f"with convolutions in 8 bits {speed.speedup:.2f} times as fast"
+    if speed.speedup_low < GAIN:
+        return best, f"{gain}: they stay float32"
+    limit = _budget(task)
+    chosen = choose_form(
+        (_tried(task, each, base) for each in chain([first], tries)), limit, lambda each: each.cost
+    ).written
+    loss = task.loss(task.measure(chosen.path), task.measure(original))
+    budget, estimate = task.recipe.budget, task.estimate(chosen.path, original)
+    if not compared_loss(budget, loss, estimate) <= limit:
+        lost = f"{metric_format_of(task.metric).in_sentence(loss)}, beyond the budget"
+        return best, f"{gain} {lost}: they stay float32"
+    return chosen, f"{gain} as without"
 
 
 def _differs(form: Form, there: list[Part]) -> bool:

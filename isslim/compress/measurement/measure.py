@@ -37,8 +37,8 @@ from isslim.types.wording import describe_run
 
 _NO_INT8 = (
     "no weights can take 8 bits: LSTMs, matrix products and tables can where their weights are "
-    "constants outside of If and Loop, and a GRU or RNN where an 8-bit Scan is faster than ONNX "
-    "Runtime's operator, which has no 8-bit form"
+    "constants outside of If and Loop, a GRU or RNN where an 8-bit Scan is faster than ONNX "
+    "Runtime's operator, which has no 8-bit form, and convolutions where that is faster"
 )
 
 
@@ -125,7 +125,11 @@ def measure(
         for record in records
         if budget.quality is not None and record.name.startswith("compressed")
     }
-    left_out = [f"{name}: {_NO_INT8}" for name, each in exported.int8.items() if each.form is None]
+    left_out = [
+        f"{name}: {'; '.join(filter(None, (_NO_INT8, each.remark)))}"
+        for name, each in exported.int8.items()
+        if each.form is None
+    ]
     variants = []
     for record in records:
         fault = _outside(record, task, scale)
@@ -163,7 +167,9 @@ def _export(
             _note(task, network, source, upload_sha256)
         exported.checks.append(task.verify_export(source, network, name))
         exported.networks[name], exported.paths[name] = network, source
-        chosen = exported.int8[small] = write_int8(task, network, source, target)
+        chosen = exported.int8[small] = write_int8(
+            task, network, source, target, exported.paths["original"]
+        )
         progress(
             0.5 if name == "original" else 1.0,
             f"{small}: {chosen.description or 'nothing takes 8 bits'}",

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from itertools import chain, cycle
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import onnx
@@ -27,7 +26,7 @@ from isslim.runtime.opening import devices
 from isslim.runtime.shape import Shape, usual_size
 from isslim.types.manifest import LatencyRecord, TextContract
 from isslim.types.recipe import Budget, Recipe
-from tests.runtime.made_up_time import UNIT, MadeUpTime
+from tests.runtime.made_up_time import MadeUpTime, in_turn
 
 V = 40
 WORDS = ["<eos>", "<unk>", *(f"w{number}" for number in range(V - 2))]
@@ -90,17 +89,6 @@ class TimedByHand(LanguageTask):
         return time_in_turn(runs, sessions, usual_size(shape), pairs=pairs, time=time)
 
 
-def in_turn(time: MadeUpTime, units: tuple[float, ...]) -> Callable[[], None]:
-    """A call that takes so many units, those of one round after those of another, and again."""
-    # Two runs come before the rounds, which are of four if a run takes five units or more.
-    left = chain(units[:1] * 2, cycle([each for each in units for _ in range(4)]))
-
-    def run() -> None:
-        time.call(next(left) * UNIT)()
-
-    return run
-
-
 def task_of(network: LanguageModel, kind: type[LanguageTask] = LanguageTask) -> LanguageTask:
     tokens = sample(
         network, 0, 1500, seed=1
@@ -133,7 +121,7 @@ def test_a_model_gets_the_form_that_it_needs(
     made = network(outlier)
     task = task_of(made)
     task.export(made, tmp_path / "a.onnx")
-    found = write_int8(task, made, tmp_path / "a.onnx", tmp_path / "b.onnx")
+    found = write_int8(task, made, *[tmp_path / f"{each}.onnx" for each in "aba"])
     assert found.form in FORMS
     assert found.form is not None
     assert found.form.products == products
@@ -158,7 +146,7 @@ def test_weights_that_no_form_can_hold_leave_their_part_in_float32(tmp_path: Pat
         made.decoder.weight[:, 0] = 4000.0
     task = task_of(made)
     task.export(made, tmp_path / "a.onnx")
-    found = write_int8(task, made, tmp_path / "a.onnx", tmp_path / "b.onnx")
+    found = write_int8(task, made, *[tmp_path / f"{each}.onnx" for each in "aba"])
     assert found.form is not None
     assert found.form.kept == {"softmax"}
     assert found.eight_bit.rest == ["softmax"]
@@ -186,7 +174,7 @@ def test_a_gru_is_a_scan_only_where_the_clock_finds_it_faster(
     assert isinstance(task, TimedByHand)
     task.operator, task.scan = operator, scan
     task.export(made, tmp_path / "a.onnx")
-    found = write_int8(task, made, tmp_path / "a.onnx", tmp_path / "b.onnx")
+    found = write_int8(task, made, *[tmp_path / f"{each}.onnx" for each in "aba"])
     # Once, whatever forms are tried, and again where it is not steady.
     assert task.compared == [task.primary_shape] * (TRIES if scan == (8, 56) else 1)
     layers = ["recurrent layers"]
@@ -205,7 +193,7 @@ def test_without_a_gru_nothing_is_timed(tmp_path: Path) -> None:
     made = network(None)
     task = task_of(made, TimedByHand)
     task.export(made, tmp_path / "a.onnx")
-    write_int8(task, made, tmp_path / "a.onnx", tmp_path / "b.onnx")
+    write_int8(task, made, *[tmp_path / f"{each}.onnx" for each in "aba"])
     assert not hasattr(task, "compared")
 
 
@@ -219,7 +207,7 @@ def test_a_narrow_recurrence_is_multiplied_out_where_a_scan_is_slower(
     assert isinstance(task, TimedByHand)
     task.operator, task.scan = (16,), scan
     task.export(made, tmp_path / "a.onnx")
-    found = write_int8(task, made, tmp_path / "a.onnx", tmp_path / "b.onnx")
+    found = write_int8(task, made, *[tmp_path / f"{each}.onnx" for each in "aba"])
     assert found.eight_bit.parts == ["embedding", "recurrent layers", "softmax"]
     operators = [node.op_type for node in onnx.load(tmp_path / "b.onnx").graph.node]
     assert operators.count("DynamicQuantizeLSTM") == (1 if taken else 2)

@@ -22,6 +22,7 @@ from isslim.compress.errors import (
     NothingRemovable,
     RunsUnusable,
 )
+from isslim.compress.export.convolutions import quantize_convolutions
 from isslim.compress.export.int8_forms import EightBit, Form
 from isslim.compress.export.quantize import quantize_graph
 from isslim.compress.kinds.graphs.activations import collect_graph_activations
@@ -61,6 +62,8 @@ from isslim.types.manifest import CheckRecord, Estimate, LatencyRecord, PartReco
 from isslim.types.recipe import Recipe
 from isslim.types.states import StatesRecord
 
+RANGED_RUNS = 32
+"""Calibration runs, spread over all, that ranges of activations are taken from."""
 SAMPLE_BYTES = 8 << 20
 """Limit on the recorded runs in a bundle; the first one is always there."""
 
@@ -268,7 +271,11 @@ class GraphTask(DistilsGraphs, ChoosesSizes, WritesKeptUnits, ModelTask[GraphNet
             target: of the file to write.
             form: what is quantized, and how.
         """
-        found = quantize_graph(network.model(), target, form)
+        model = network.model()
+        if form.convolutions is not None:
+            runs = self.runs.calibration[:: -(-len(self.runs.calibration) // RANGED_RUNS)]
+            model = quantize_convolutions(model, runs, form.convolutions) or model
+        found = quantize_graph(model, target, form)
         if found.parts:
             try:
                 outputs_of(GraphSession(target), self.runs.held_out[:1])
