@@ -37,6 +37,8 @@ ALLOWED = {
     },
     "service": {
         "fastapi",
+        "google",
+        "grpc",
         "numpy",
         "prometheus_client",
         "pydantic",
@@ -145,6 +147,10 @@ def test_package_imports_no_third_party_but_its_own(package: str) -> None:
     assert ALLOWED[package] - found.keys() == set(), "allowed and not needed any more"
 
 
+IMPORTED_AS = {"grpcio": "grpc", "protobuf": "google"}
+"""Libraries that are imported by another name than they are installed by."""
+
+
 def declared(*extras: str) -> set[str]:
     """What `pip install isslim[...]` brings, by the names that are imported."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -153,6 +159,7 @@ def declared(*extras: str) -> set[str]:
         asked += project["optional-dependencies"][extra]
     inner = [each[len("isslim[") : -1] for each in asked if each.startswith("isslim[")]
     names = {re.split(r"[^\w-]", each)[0].replace("-", "_") for each in asked} - {"isslim"}
+    names = {IMPORTED_AS.get(each, each) for each in names}
     return names | (declared(*inner) if inner else set())
 
 
@@ -169,7 +176,7 @@ def declared(*extras: str) -> set[str]:
         ("card", "client"),
         ("card", "worker"),
         ("compress", "worker"),
-        ("service", "service"),
+        ("service", "grpc"),
         ("client", "client"),
     ],
 )

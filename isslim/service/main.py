@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from typing import Any
 
 from fastapi import FastAPI
@@ -61,7 +61,8 @@ def create_app(settings: ServiceSettings | None = None) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        yield
+        async with _grpc(context):
+            yield
         context.close()
 
     app = DocumentedApp(version=__version__, lifespan=lifespan)
@@ -97,6 +98,16 @@ def create_app(settings: ServiceSettings | None = None) -> FastAPI:
     app.add_middleware(RequestMetrics, histogram=context.metrics.requests)
     app.add_middleware(RequestId)
     return app
+
+
+def _grpc(context: AppContext) -> AbstractAsyncContextManager[None]:
+    """The server of the protocol over gRPC, where a port is set for it; the library is optional."""
+    settings = context.settings
+    if settings.grpc_port is None:
+        return nullcontext()
+    from isslim.service.inference_protocol.grpc_server import grpc_server
+
+    return grpc_server(context, settings.grpc_port, settings.array_bytes_limit + ROOM_BYTES)
 
 
 def _run_limit(settings: ServiceSettings) -> int:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+from importlib.util import find_spec
 from typing import Annotated, Literal
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, field_validator
 
 from isslim.settings.timing import TimingSettings
 from isslim.store.settings import StoreSettings
@@ -20,6 +21,11 @@ class ServiceSettings(StoreSettings, TimingSettings):
     )
     port: Annotated[int, Field(ge=1, le=65535), Unit("port")] = Field(
         default=8000, description="port to listen on"
+    )
+    grpc_port: Annotated[int | None, Field(ge=1, le=65535), Unit("port")] = Field(
+        default=None,
+        description="port of the Open Inference Protocol over gRPC; none: not offered. Needs "
+        "`pip install 'isslim[grpc]'`",
     )
     body_limit_bytes: Bytes = Field(
         default=8 << 20,
@@ -111,3 +117,10 @@ class ServiceSettings(StoreSettings, TimingSettings):
     shutdown_seconds: Annotated[int, Field(ge=1), Unit("seconds")] = Field(
         default=5, description="how long a shutdown waits for requests to end"
     )
+
+    @field_validator("grpc_port")
+    @classmethod
+    def _is_installed(cls, port: int | None) -> int | None:
+        if port is not None and find_spec("grpc") is None:
+            raise ValueError("gRPC is not installed: pip install 'isslim[grpc]'")
+        return port

@@ -130,7 +130,9 @@ class ModelMetadata(BaseModel):
     versions: list[str] = Field(
         description="its variants", examples=[["original", "compressed-int8"]]
     )
-    platform: str = Field(default="onnxruntime_onnx", description="what runs it", examples=["x"])
+    platform: str = Field(
+        default="onnxruntime_onnx", description="what runs it", examples=["onnxruntime_onnx"]
+    )
     inputs: list[TensorMetadata] = Field(
         description="all inputs",
         examples=[[{"name": "x", "datatype": "INT64", "shape": [-1, -1]}]],
@@ -145,7 +147,7 @@ class ServerMetadata(BaseModel):
     """What this server is."""
 
     name: str = Field(description="of the server", examples=["isslim"])
-    version: str = Field(description="of the server", examples=["0.1.0"])
+    version: str = Field(description="of the server", examples=["1.2.3"])
     extensions: list[str] = Field(
         description="of the protocol", examples=[["binary_tensor_data", "model_repository"]]
     )
@@ -174,7 +176,9 @@ class ModelConfig(BaseModel):
     """What load generators ask for."""
 
     name: str = Field(description="of the model", examples=["demo"])
-    platform: str = Field(default="onnxruntime_onnx", description="what runs it", examples=["x"])
+    platform: str = Field(
+        default="onnxruntime_onnx", description="what runs it", examples=["onnxruntime_onnx"]
+    )
     max_batch_size: int = Field(
         default=0, description="0: batches are a dimension of the tensors", examples=[0]
     )

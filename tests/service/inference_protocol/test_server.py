@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import shutil
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
+from pydantic import ValidationError
 
 from isslim import __version__
 from isslim.service.context import AppContext
@@ -51,6 +53,13 @@ def test_a_server_whose_storage_is_gone_is_not_ready(tmp_path: Path) -> None:
         assert (answer.status_code, answer.json()["ready"]) == (503, False)
         assert str(storage) in answer.json()["error"]
         assert client.get("/v2/health/live").status_code == 200
+
+
+def test_a_port_for_grpc_needs_its_library(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "grpc", None)
+    with pytest.raises(ValidationError, match=r"pip install 'isslim\[grpc\]'"):
+        ServiceSettings(grpc_port=5001)
+    assert ServiceSettings().grpc_port is None
 
 
 def test_models_are_ready_and_configured(client: TestClient) -> None:

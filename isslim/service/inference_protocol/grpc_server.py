@@ -1,0 +1,252 @@
+"""The Open Inference Protocol over gRPC, on the event loop that serves HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any
+
+import grpc
+from fastapi import Request
+from starlette.concurrency import run_in_threadpool
+from starlette.types import Message
+
+from isslim import __version__
+from isslim.runtime.errors import UnknownVariant
+from isslim.service.array_answers import check_bytes
+from isslim.service.context import AppContext
+from isslim.service.inference_protocol.descriptions import EXTENSIONS, index, metadata, statistics
+from isslim.service.inference_protocol.grpc_messages import (
+    SERVICE,
+    message_classes,
+    service_descriptor,
+)
+from isslim.service.inference_protocol.grpc_tensors import inputs_of, outputs_of
+from isslim.service.inference_protocol.inference import SETTING, open_graph, run_graph
+from isslim.service.inference_protocol.messages import ModelConfig
+from isslim.service.model_reference import ModelReference
+from isslim.service.problems import problem_of
+from isslim.service.serving.admission import Ticket
+from isslim.store.errors import CorruptBundle, NotFound, StoreError
+
+_LOG = logging.getLogger("service")
+_CODES = {
+    404: grpc.StatusCode.NOT_FOUND,
+    409: grpc.StatusCode.FAILED_PRECONDITION,
+    413: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    499: grpc.StatusCode.CANCELLED,
+    500: grpc.StatusCode.INTERNAL,
+    503: grpc.StatusCode.UNAVAILABLE,
+    504: grpc.StatusCode.DEADLINE_EXCEEDED,
+    507: grpc.StatusCode.RESOURCE_EXHAUSTED,
+}
+"""By the status of a problem; what is invalid has the others."""
+MAX_TEXT = 2000
+"""Characters of an error: it travels in a header."""
+Handler = Callable[[Any, grpc.aio.ServicerContext], Awaitable[Any]]
+
+
+@asynccontextmanager
+async def grpc_server(context: AppContext, port: int, most_bytes: int) -> AsyncIterator[None]:
+    """Serves until the block ends.
+
+    Args:
+        context: of the app.
+        port: to listen on, at the service's address.
+        most_bytes: of one message.
+
+    Raises:
+        RuntimeError: when the port cannot be listened on.
+    """
+    options = [
+        ("grpc.max_receive_message_length", most_bytes),
+        ("grpc.max_send_message_length", -1),
+        ("grpc.so_reuseport", 0),  # a second service must not take half of the requests
+    ]
+    most_calls = context.settings.runs_at_once + context.settings.waiting_limit
+    server = grpc.aio.server(options=options, maximum_concurrent_rpcs=most_calls)
+    server.add_generic_rpc_handlers((_InferenceService(context).handlers(),))
+    host = context.settings.host
+    server.add_insecure_port(f"[{host}]:{port}" if ":" in host else f"{host}:{port}")
+    await server.start()
+    try:
+        yield
+    finally:
+        await server.stop(context.settings.shutdown_seconds)
+
+
+class _InferenceService:
+    """The methods of the protocol; each takes a message and the call, and returns a message."""
+
+    def __init__(self, context: AppContext) -> None:
+        self._context = context
+        self._service = service_descriptor()
+        self._types = message_classes(self._service)
+
+    def handlers(self) -> grpc.GenericRpcHandler:
+        """All methods, for the server."""
+        methods: dict[str, Handler] = {
+            "ServerLive": self._server_live,
+            "ServerReady": self._server_ready,
+            "ServerMetadata": self._server_metadata,
+            "ModelReady": self._model_ready,
+            "ModelMetadata": self._model_metadata,
+            "ModelConfig": self._model_config,
+            "ModelStatistics": self._model_statistics,
+            "ModelInfer": self._infer,
+            "RepositoryIndex": self._index,
+            "RepositoryModelLoad": self._load,
+            "RepositoryModelUnload": self._unload,
+        }
+        found = {
+            name: grpc.unary_unary_rpc_method_handler(_answered(method), **self._forms(name))
+            for name, method in methods.items()
+        }
+        found["ModelStreamInfer"] = grpc.stream_stream_rpc_method_handler(
+            self._infer_each, **self._forms("ModelStreamInfer")
+        )
+        return grpc.method_handlers_generic_handler(SERVICE, found)
+
+    def _forms(self, method: str) -> dict[str, Any]:
+        types = self._service.methods_by_name[method]
+        return {
+            "request_deserializer": self._types[types.input_type.name].FromString,
+            "response_serializer": self._types[types.output_type.name].SerializeToString,
+        }
+
+    def _admitted(self, call: grpc.aio.ServicerContext) -> AbstractAsyncContextManager[Ticket]:
+        seconds, left = self._context.settings.run_seconds, call.time_remaining()
+        seconds = seconds if left is None else min(seconds, max(0.0, left))
+        metadata = [
+            (str(name).encode(), _as_bytes(value))
+            for name, value in call.invocation_metadata() or ()
+        ]
+        # gRPC itself cancels the handler when the sender has left.
+        request = Request({"type": "http", "headers": metadata}, _never)
+        return self._context.admission.admit(request, seconds, SETTING)
+
+    async def _server_live(self, request: Any, call: grpc.aio.ServicerContext) -> Any:
+        return self._types["ServerLiveResponse"](live=True)
+
+    async def _server_ready(self, request: Any, call: grpc.aio.ServicerContext) -> Any:
+        try:
+            await run_in_threadpool(self._context.check_readable)
+        except StoreError:
+            return self._types["ServerReadyResponse"](ready=False)
+        return self._types["ServerReadyResponse"](ready=True)
+
+    async def _server_metadata(self, request: Any, call: grpc.aio.ServicerContext) -> Any:
+        response = self._types["ServerMetadataResponse"]
+        return response(name="isslim", version=__version__, extensions=EXTENSIONS)
+
+    async def _known(self, request: Any) -> ModelReference:
+        reference = ModelReference.parse(request.name, request.version)
+        _, manifest = await run_in_threadpool(self._context.models.manifest, reference.model)
+        reference.variant_of(manifest)
+        return reference
+
+    async def _model_ready(self, request: Any, call: grpc.aio.ServicerContext) -> Any:
+        try:
+            await self._known(request)
+        except (NotFound, UnknownVariant, CorruptBundle):  # an answer here, and no error
+            return self._types["ModelReadyResponse"](ready=False)
+        return self._types["ModelReadyResponse"](ready=True)
+
+    async def _model_config(self, request: Any, call: grpc.aio.ServicerContext) -> Any:
+        reference = await self._known(request)
+        config = ModelConfig(name=reference.model).model_dump()
+        return self._types["ModelConfigResponse"](config=config)
+
+    async def _model_metadata(self, request: Any, call: grpc.aio.ServicerContext) -> Any:
+        reference = ModelReference.parse(request.name, request.version)
+        async with self._admitted(call) as ticket:
+            opened = await open_graph(self._context, reference, ticket)
+        return self._types["ModelMetadataResponse"](**metadata(reference, opened).model_dump())
+
+    async def _model_statistics(self, request: Any, call: grpc.aio.ServicerContext) -> Any:
+        asked = ModelReference.parse(request.name, request.version) if request.name else None
+        found = await run_in_threadpool(statistics, self._context, asked)
+        dumped = [each.model_dump() for each in found]
+        return self._types["ModelStatisticsResponse"](model_stats=dumped)
+
+    async def _index(self, request: Any, call: grpc.aio.ServicerContext) -> Any:
+        found = await run_in_threadpool(index, self._context)
+        chosen = [each for each in found if each.state == "READY" or not request.ready]
+        dumped = [each.model_dump() for each in chosen]
+        return self._types["RepositoryIndexResponse"](models=dumped)
+
+    async def _load(self, request: Any, call: grpc.aio.ServicerContext) -> Any:
+        async with self._admitted(call) as ticket:
+            await open_graph(self._context, ModelReference.parse(request.model_name), ticket)
+        return self._types["RepositoryModelLoadResponse"]()
+
+    async def _unload(self, request: Any, call: grpc.aio.ServicerContext) -> Any:
+        model = ModelReference.parse(request.model_name).model
+        await run_in_threadpool(self._context.models.unload, model)
+        return self._types["RepositoryModelUnloadResponse"]()
+
+    async def _infer(self, request: Any, call: grpc.aio.ServicerContext) -> Any:
+        context, settings = self._context, self._context.settings
+        reference = ModelReference.parse(request.model_name, request.model_version)
+        device = request.parameters["device"].string_param if "device" in request.parameters else ""
+        async with self._admitted(call) as ticket:
+            opened = await open_graph(context, reference, ticket, device or "cpu")
+            found = await run_graph(
+                context,
+                opened,
+                lambda: inputs_of(request, settings.json_values_limit),
+                [each.name for each in request.outputs],
+                ticket,
+            )
+        check_bytes(found.outputs.values(), settings)
+        outputs, contents = await run_in_threadpool(outputs_of, found.outputs)
+        return self._types["ModelInferResponse"](
+            model_name=reference.model,
+            model_version=found.variant,
+            id=request.id,
+            outputs=outputs,
+            raw_output_contents=contents,
+        )
+
+    async def _infer_each(
+        self, requests: AsyncIterator[Any], call: grpc.aio.ServicerContext
+    ) -> AsyncIterator[Any]:
+        """A stream: one answer to each request, in their order; an error does not end it."""
+        response = self._types["ModelStreamInferResponse"]
+        async for request in requests:
+            try:
+                yield response(infer_response=await self._infer(request, call))
+            except Exception as error:
+                yield response(error_message=_told(error)[1])
+
+
+async def _never() -> Message:
+    """Waits until it is cancelled."""
+    message: Message = await asyncio.get_running_loop().create_future()
+    return message
+
+
+def _as_bytes(text: str | bytes) -> bytes:
+    return text.encode() if isinstance(text, str) else text
+
+
+def _answered(method: Handler) -> Handler:
+    """The method, whose errors become statuses."""
+
+    async def answered(request: Any, call: grpc.aio.ServicerContext) -> Any:
+        try:
+            return await method(request, call)
+        except Exception as error:
+            await call.abort(*_told(error))
+
+    return answered
+
+
+def _told(error: Exception) -> tuple[grpc.StatusCode, str]:
+    problem = problem_of(error)
+    if problem.status == 500:
+        _LOG.error("a call failed", exc_info=error)
+    code = _CODES.get(problem.status, grpc.StatusCode.INVALID_ARGUMENT)
+    return code, problem.detail[:MAX_TEXT]

@@ -1,0 +1,1 @@
+"""The service against the clients that others wrote, each in an environment of its own."""
