@@ -26,6 +26,7 @@ from isslim.types.kinds import registry
 from isslim.types.kinds.plugins import BadPlugin, plugin_module
 from isslim.types.recipe import Budget, Recipe
 from tests.row_classifier.description import ROWS
+from tests.service.inference_protocol.asking import binary, outputs
 from tests.service.served import served, service_and_worker
 
 ROOT = Path(__file__).parent.parent
@@ -139,6 +140,15 @@ def test_model_of_a_plugin_s_kind_answers_at_its_own_address(
     document = httpx.get(f"{url}/openapi.json").json()
     assert "/classify" in document["paths"]
     assert "row-classifier" in json.dumps(document["components"]["schemas"]["ManifestView"])
+
+
+def test_graph_of_a_plugin_s_kind_runs_on_tensors(
+    url: str, job: Job, files: tuple[Path, Path]
+) -> None:
+    with np.load(files[0]) as model, np.load(files[1]) as data:
+        rows, expected = data["rows"][:50], classes_of(dict(model), data["rows"][:50])
+    answer = httpx.post(f"{url}/v2/models/mine:original/infer", **binary({"rows": rows}))
+    assert outputs(answer)["scores"].argmax(1).tolist() == expected.tolist()
 
 
 def test_service_without_the_plugin_says_what_it_lacks(home: Path, job: Job) -> None:
