@@ -25,7 +25,7 @@ from isslim.service.routing import content_type, unsupported
 from isslim.types.schemas.common import TooMany
 
 Body = TypeVar("Body", bound=BaseModel)
-SMALL_BYTES = 1 << 16
+SMALL_BYTES = 1 << 14
 """Bytes up to which a body is parsed directly: another thread would take longer to start."""
 CHUNK_BYTES = 1 << 20
 """Bytes that are counted at a time."""

@@ -86,7 +86,7 @@ class ServiceSettings(StoreSettings, TimingSettings):
         description="memory of one run of a latency comparison, in addition to the weights",
     )
     json_values_limit: Count = Field(
-        default=1_000_000,
+        default=500_000,
         description="numbers and lists in the inputs of a graph as JSON; larger inputs can be "
         "sent as npz",
     )

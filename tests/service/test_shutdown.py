@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import socket
 import time
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import httpx
 
+from tests.conftest import Published
 from tests.service.served import served
 
 
@@ -38,6 +40,16 @@ def stalled_upload(url: str) -> socket.socket:
     return sender
 
 
+def asked(url: str, body: dict[str, object]) -> socket.socket:
+    """A `/score` whose answer is not read."""
+    sender, content = connected(url), json.dumps(body, separators=(",", ":")).encode()
+    sender.settimeout(60)
+    sender.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    head = "POST /score HTTP/1.1\r\nhost: a\r\ncontent-type: application/json\r\n"
+    sender.sendall(f"{head}content-length: {len(content)}\r\n\r\n".encode() + content)
+    return sender
+
+
 def seconds_to_end(service: served, sent: signal.Signals) -> float:
     began = time.monotonic()
     service.process.send_signal(sent)
@@ -63,6 +75,24 @@ def test_upload_that_has_stalled_is_given_up(tmp_path: Path) -> None:
             sender.close()
         assert list((tmp_path / "arriving").iterdir()) == []
         assert list((tmp_path / "artifacts" / "uploads").glob("*")) == []
+
+
+def test_service_ends_beside_a_long_run_and_an_answer_that_nobody_reads(
+    published: Published,
+) -> None:
+    limits = {"ISS_SHUTDOWN_SECONDS": "1", "ISS_TOKENS_LIMIT": "4000000"}
+    service = served(published.settings.home, limits)
+    with service as url:
+        unread = {"model": "tiny", "token_ids": [[3] * 9_000], "per_token": True, "top_k": 9}
+        reader = asked(url, {**unread, "variants": ["original"]})
+        assert reader.recv(12) == b"HTTP/1.1 200"
+        long = asked(url, {"model": "tiny", "token_ids": [[3] * 3_900_000]})
+        limit = time.monotonic() + 20
+        while "inference_pending 1.0" not in httpx.get(f"{url}/metrics").text:
+            assert time.monotonic() < limit
+        assert seconds_to_end(service, signal.SIGTERM) < 6
+        for each in (reader, long):
+            each.close()
 
 
 def test_service_that_has_nothing_to_do_ends_at_once(tmp_path: Path) -> None:

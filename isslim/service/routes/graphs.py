@@ -58,6 +58,8 @@ class GraphInputs:
     milliseconds: float
 
 
+SMALL = 10_000
+"""Numbers of an answer that is built at once; a larger one is built beside others."""
 HINT = "; send them as an npz, of which larger ones are read"
 
 
@@ -116,17 +118,22 @@ async def run_graph(
     }
     if kind != JSON:
         return await run_in_threadpool(_npz, runs, stages, settings)
-    arrays = (array for each in runs for array in each.result.values())
+    arrays = [array for each in runs for array in each.result.values()]
     check_entries(
         arrays, settings, "name fewer `outputs`, or send an npz, which is answered as one"
     )
-    answer = GraphResponse(
-        model_id=loaded.id,
-        model=loaded.manifest.name,
-        device=device,
-        variants=[_schema(each, runs[0], ticket.queue_ms) for each in runs],
-    )
-    return json_with_server_timing(answer, stages)
+
+    def answer() -> Response:
+        found = GraphResponse(
+            model_id=loaded.id,
+            model=loaded.manifest.name,
+            device=device,
+            variants=[_schema(each, runs[0], ticket.queue_ms) for each in runs],
+        )
+        return json_with_server_timing(found, stages)
+
+    is_small = sum(array.size for array in arrays) <= SMALL
+    return answer() if is_small else await run_in_threadpool(answer)
 
 
 def _body_type(request: Request) -> str:

@@ -7,6 +7,7 @@ import time
 from dataclasses import dataclass
 
 from fastapi import Request, Response
+from pydantic import TypeAdapter
 
 from isslim.runtime.language.model import LoadedLanguageModel
 from isslim.runtime.language.scoring import SequenceScore
@@ -21,7 +22,7 @@ from isslim.service.routing import checked_router
 from isslim.service.serving.batching import Job
 from isslim.service.serving.compare_variants import ComparedRun, Timed
 from isslim.service.serving.runners import score_sequences
-from isslim.service.timing import json_with_server_timing
+from isslim.service.timing import json_response
 from isslim.service.uploads import refuse_long
 from isslim.settings.service import ServiceSettings
 from isslim.types.schemas.problems import ProblemDocument
@@ -37,6 +38,9 @@ from isslim.types.schemas.scores import (
 )
 
 router = checked_router(tag="score")
+TOKENS_AT_ONCE = 500
+"""Serialised together; each may have 50 likely tokens beside it."""
+_TOKENS, _NO_TOKENS = TypeAdapter(list[TokenScore]), b'"tokens":[]'
 
 
 @dataclass(frozen=True)
@@ -49,9 +53,16 @@ class EncodedTexts:
 
 @dataclass(frozen=True)
 class ScoredTexts:
-    """One variant's scores of all texts."""
+    """One variant's scores of all texts.
+
+    Attributes:
+        texts: in the order of the request, without their tokens.
+        tokens: of each text as JSON; empty where they were not requested.
+        perplexity: over all texts together.
+    """
 
     texts: list[TextScore]
+    tokens: list[bytes]
     perplexity: float | None
 
 
@@ -89,10 +100,15 @@ async def score_texts(http: Request) -> Response:
         device=request.device,
         variants=[_schema(each, ticket.queue_ms, encoded.milliseconds) for each in runs],
     )
-    run_ms = sum(each.run_ms for each in runs)
-    return json_with_server_timing(
-        answer, {"queue": ticket.queue_ms, "tokenize": encoded.milliseconds, "run": run_ms}
-    )
+    began = time.perf_counter()
+    body = _with_tokens(answer.model_dump_json().encode(), [each.result.tokens for each in runs])
+    stages = {
+        "queue": ticket.queue_ms,
+        "tokenize": encoded.milliseconds,
+        "run": sum(each.run_ms for each in runs),
+        "serialize": 1e3 * (time.perf_counter() - began),
+    }
+    return json_response(body, stages)
 
 
 def _limits(settings: ServiceSettings) -> BodyLimits:
@@ -158,7 +174,12 @@ def _scored(
         _text(each, ids, codec, request.per_token)
         for each, ids in zip(scores, sequences, strict=True)
     ]
-    return Timed(ScoredTexts(texts, _overall(scores)), 1e3 * seconds)
+    tokens = [
+        _tokens(each, ids, codec)
+        for each, ids in zip(scores, sequences, strict=True)
+        if request.per_token
+    ]
+    return Timed(ScoredTexts(texts, tokens, _overall(scores)), 1e3 * seconds)
 
 
 def _schema(run: ComparedRun[ScoredTexts], queue_ms: float, tokenize_ms: float) -> VariantScore:
@@ -183,18 +204,41 @@ def _text(score: SequenceScore, ids: list[int], codec: TextCodec, per_token: boo
         counted=score.counted,
         perplexity=score.perplexity,
         unknown=0 if codec.unknown_id is None else ids.count(codec.unknown_id),
-        tokens=_tokens(score, ids, codec) if per_token else None,
+        tokens=[] if per_token else None,
     )
 
 
-def _tokens(score: SequenceScore, ids: list[int], codec: TextCodec) -> list[TokenScore]:
-    tops = score.top or [None] * len(ids)
-    return [
-        TokenScore(
-            token=codec.token(token),
-            id=token,
-            log_prob=None if math.isnan(log_prob) else float(log_prob),
-            top=[TopToken(token=codec.token(i), id=i, log_prob=p) for i, p in (top or [])],
-        )
-        for token, log_prob, top in zip(ids, score.log_probs, tops, strict=True)
-    ]
+def _tokens(score: SequenceScore, ids: list[int], codec: TextCodec) -> bytes:
+    """The tokens of a text as a list in JSON, some at a time.
+
+    All at once they would be many objects, whose serialisation lets nothing else be done.
+    """
+    tops, parts = score.top or [None] * len(ids), list[bytes]()
+    for first in range(0, len(ids), TOKENS_AT_ONCE):
+        some = slice(first, first + TOKENS_AT_ONCE)
+        tokens = [
+            TokenScore(
+                token=codec.token(token),
+                id=token,
+                log_prob=None if math.isnan(log_prob) else float(log_prob),
+                top=[TopToken(token=codec.token(i), id=i, log_prob=p) for i, p in (top or [])],
+            )
+            for token, log_prob, top in zip(
+                ids[some], score.log_probs[some], tops[some], strict=True
+            )
+        ]
+        parts.append(_TOKENS.dump_json(tokens)[1:-1])
+    return b"[" + b",".join(parts) + b"]"
+
+
+def _with_tokens(body: bytes, tokens: list[list[bytes]]) -> bytes:
+    """An answer with the tokens of its texts in the place of the empty lists.
+
+    Args:
+        body: the answer as JSON, in which quotes of texts are escaped.
+        tokens: of each variant and text.
+    """
+    lists = [each for texts in tokens for each in texts]
+    first, *rest = body.split(_NO_TOKENS)
+    places = zip(lists, rest, strict=True)
+    return first + b"".join(_NO_TOKENS[:-2] + each + after for each, after in places)
