@@ -6,6 +6,7 @@ token.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -55,6 +56,24 @@ class TokenBatch:
         """
         return cls(vectors[:, None], characters[:, None], np.array([len(vectors)], np.int32))
 
+    @classmethod
+    def joined(cls, batches: Sequence[TokenBatch]) -> TokenBatch:
+        """Several batches as one, each text filled up to the longest."""
+        if len(batches) == 1:
+            return batches[0]
+        texts = sum(len(each.lengths) for each in batches)
+        steps = max(len(each.vectors) for each in batches)
+        letters = max(each.characters.shape[2] for each in batches)
+        vectors = np.zeros((steps, texts, batches[0].vectors.shape[2]), np.float32)
+        characters = np.zeros((steps, texts, letters), np.int64)
+        first = 0
+        for each in batches:
+            own = slice(first, first + len(each.lengths))
+            vectors[: len(each.vectors), own] = each.vectors
+            characters[: len(each.vectors), own, : each.characters.shape[2]] = each.characters
+            first = own.stop
+        return cls(vectors, characters, np.concatenate([each.lengths for each in batches]))
+
 
 @dataclass(frozen=True)
 class SpanScores:
@@ -72,6 +91,21 @@ class SpanScores:
     end_log_probs: Floats
     start_totals: Floats
     end_totals: Floats
+
+    def of(self, index: int, tokens: int) -> SpanScores:
+        """Those of one context, a batch of one.
+
+        Args:
+            index: of the context.
+            tokens: T, its length.
+        """
+        own = slice(index, index + 1)
+        return SpanScores(
+            self.start_log_probs[own, :tokens],
+            self.end_log_probs[own, :tokens],
+            self.start_totals[own],
+            self.end_totals[own],
+        )
 
 
 _OUTPUTS = (START_LOG_PROBS, END_LOG_PROBS, START_TOTALS, END_TOTALS)

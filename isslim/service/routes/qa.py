@@ -140,11 +140,12 @@ def _check_lengths(asked: list[TokenizedQuestion], settings: ServiceSettings) ->
 def _answered(
     session: QuestionSession, encoded: list[EncodedQuestion], request: QuestionRequest
 ) -> Job[Timed[Answered]]:
-    found = []
-    for asked in encoded:
-        scores, seconds = yield from score_windows(session, asked)
-        limits = {"top_k": request.top_k, "max_answer_tokens": request.max_answer_tokens}
-        found.append(best_answers(asked, scores, 1e3 * seconds, **limits))
+    limits = {"top_k": request.top_k, "max_answer_tokens": request.max_answer_tokens}
+    scored = yield from score_windows(session, encoded)
+    found = [
+        best_answers(asked, scores, 1e3 * seconds, **limits)
+        for asked, (scores, seconds) in zip(encoded, scored, strict=True)
+    ]
     answers = [
         _answer(each, len(asked.windows)) for each, asked in zip(found, encoded, strict=True)
     ]

@@ -186,10 +186,12 @@ class FairQueue(Generic[Owned]):
         self._now, self._order = 0.0, count()
 
     def put(self, turn: Turn[Owned]) -> None:
-        """Adds a turn, behind those of its job."""
-        account = turn.account
-        tag = max(self._now, account.finish)
-        account.finish = tag + (0.0 if turn.run is None else turn.run.cost)
+        """Adds a turn; a run stands behind those of its job."""
+        account, tag = turn.account, self._now
+        # What a job has computed is not held back by what it cost: it goes on at once.
+        if turn.run is not None:
+            tag = max(tag, account.finish)
+            account.finish = tag + turn.run.cost
         line = self._lines.setdefault(turn.lane.owner, _Line(turn.lane))
         insort(line.waiting, (tag, next(self._order), turn))
 

@@ -24,8 +24,9 @@ from isslim.service.serving.admission import Ticket
 from isslim.service.serving.batching import Account, Done, FairQueue, Job, Lane, Run, Turn
 
 Result = TypeVar("Result")
-PATIENCE_SECONDS = 0.5
-"""How long a run keeps its slot."""
+PATIENCE_SECONDS, ENCODING_SECONDS = 0.5, 0.02
+"""How long a run keeps its slot, and a job's own code, which encodes a text or makes an answer: for
+a text of megabytes that takes as long as a hundred runs of a short one."""
 MAX_LONG_RUNS = 16
 """Most runs without a slot. Further ones keep theirs: each takes a thread and memory."""
 MAX_OF_A_MODEL = 8
@@ -97,6 +98,11 @@ class _Current:
     began: float = field(default_factory=time.monotonic)
     is_long: bool = False
 
+    def takes_long(self) -> bool:
+        """Whether it is to give up its slot."""
+        patience = ENCODING_SECONDS if self.turns[0].run is None else PATIENCE_SECONDS
+        return not self.is_long and time.monotonic() - self.began >= patience
+
 
 class Executor:
     """A bounded pool of threads. ONNX Runtime releases the interpreter lock while it runs.
@@ -134,7 +140,9 @@ class Executor:
         asked, task = time.perf_counter(), _Task(job, ticket, owner)
         with self._lock:
             self._queue.put(Turn(task, task.lane))
-            self._wake_one()
+            wakes = self._reserve()
+        if wakes:
+            self._wake.put(True)
         self._watch(task.loop)
         try:
             result: Result = await task.awaited
@@ -165,10 +173,13 @@ class Executor:
     def _slots_taken(self) -> int:
         return len(self._current) - self._long
 
-    def _wake_one(self) -> None:
-        """Wakes a thread if there is something for it to do; with the lock."""
+    def _reserve(self) -> bool:
+        """Reserves a thread if there is something for it to do; with the lock.
+
+        Where it did, the thread is woken by the caller, without the lock: it would wait for that.
+        """
         if self._slots_taken() + self._woken >= self._slots or not self._queue.is_ready():
-            return
+            return False
         if self._idle:
             self._idle -= 1
         elif self._threads < self._max_threads:
@@ -176,9 +187,9 @@ class Executor:
             name = f"run-{self._threads}"
             threading.Thread(target=self._work, name=name, daemon=True).start()
         else:
-            return
+            return False
         self._woken += 1
-        self._wake.put(True)
+        return True
 
     def _work(self) -> None:
         """A thread. It never delays the end of the process: some runs cannot be stopped."""
@@ -211,8 +222,10 @@ class Executor:
                 return None
             current = _Current(turns)
             self._current.add(current)
-            self._wake_one()
-            return current
+            wakes = self._reserve()
+        if wakes:
+            self._wake.put(True)
+        return current
 
     def _resume(self, task: _Task) -> None:
         """Lets a job go on, to its next runs or to its end."""
@@ -253,19 +266,20 @@ class Executor:
     def _watch(self, loop: asyncio.AbstractEventLoop) -> None:
         """Looks for long runs while there are any; called on the loop."""
         if self._timer is None or self._timer[0] is not loop:
-            self._timer = loop, loop.call_later(PATIENCE_SECONDS / 2, self._look, loop)
+            self._timer = loop, loop.call_later(ENCODING_SECONDS, self._look, loop)
 
     def _look(self, loop: asyncio.AbstractEventLoop) -> None:
         """Takes the slots of long runs."""
-        self._timer, now = None, time.monotonic()
+        self._timer, wakes = None, 0
         with self._lock:
             for current in self._current:
-                is_new = current.is_long or now - current.began < PATIENCE_SECONDS
-                if not is_new and self._long < MAX_LONG_RUNS:
+                if current.takes_long() and self._long < MAX_LONG_RUNS:
                     current.is_long = True
                     self._long += 1
-                    self._wake_one()
+                    wakes += self._reserve()
             is_busy = bool(self._current) or self._woken > 0
+        for _ in range(wakes):
+            self._wake.put(True)
         if is_busy and not self._closed:
             self._watch(loop)
 

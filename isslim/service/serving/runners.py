@@ -23,6 +23,8 @@ MAX_PIECES, MAX_TOKENS = 32, 256
 """Most pieces of a run, and tokens of all of them: more gain nothing, and end later."""
 PADDING = 1 / 4
 """Part of a piece's steps that may be padding in a shared run."""
+MAX_WINDOW_TOKENS = 800
+"""Tokens of all windows of questions that share a run."""
 SHORTEST_CUT = 16
 """Fewest steps to which a longer piece is shortened so that it fits: what remains of it is another
 run, whose fixed cost must be worth it."""
@@ -110,7 +112,7 @@ def score_sequences(
 
 @dataclass(frozen=True)
 class QuestionRunner:
-    """Runs windows of contexts with their questions, each alone."""
+    """Runs windows of contexts with their questions."""
 
     session: QuestionSession
 
@@ -119,13 +121,20 @@ class QuestionRunner:
         """As many runs at a time as there are slots."""
         return Lane(self)
 
-    def choose(self, inputs: Sequence[Any]) -> Sequence[int]:
-        """The first alone.
+    def choose(self, inputs: Sequence[tuple[TokenBatch, TokenBatch]]) -> Sequence[int]:
+        """Windows of about the first one's length, whatever their questions.
 
         Args:
-            inputs: that wait.
+            inputs: windows and questions that wait, the most urgent first.
         """
-        return [0]
+        steps = len(inputs[0][0].vectors)
+        most = 1 if self.session.integer else MAX_WINDOW_TOKENS // steps
+        alike = [
+            index
+            for index, (window, _) in enumerate(inputs)
+            if steps * (1 - PADDING) <= len(window.vectors) <= _most_alike(steps)
+        ]
+        return alike[: max(1, most)]
 
     def run(
         self, inputs: Sequence[tuple[TokenBatch, TokenBatch]], control: RunControl
@@ -133,28 +142,41 @@ class QuestionRunner:
         """Scores of spans.
 
         Args:
-            inputs: a window and its question.
+            inputs: windows, each with its question.
             control: may stop the run.
         """
-        ((window, question),) = inputs
-        return [(self.session.bound(control).run(window, question), float(len(window.vectors)))]
+        windows, questions = zip(*inputs, strict=True)
+        found = self.session.bound(control).run(
+            TokenBatch.joined(windows), TokenBatch.joined(questions)
+        )
+        tokens = [len(window.vectors) for window in windows]
+        return [(found.of(index, n), float(n)) for index, n in enumerate(tokens)]
 
 
 def score_windows(
-    session: QuestionSession, asked: EncodedQuestion
-) -> Job[tuple[list[SpanScores], float]]:
-    """A job's part that runs all windows of a question; returns scores and the seconds of its runs.
+    session: QuestionSession, questions: Sequence[EncodedQuestion]
+) -> Job[list[tuple[list[SpanScores], float]]]:
+    """A job's part that runs all windows of questions.
 
     Args:
         session: the variant.
-        asked: the question with its windows.
+        questions: with their windows.
+
+    Returns:
+        For each question the scores of its windows, and the seconds of its runs.
     """
     runner = QuestionRunner(session)
     done = yield [
         Run(runner, (window, asked.question), float(len(window.vectors)))
+        for asked in questions
         for _, window in asked.windows
     ]
-    return [each.output for each in done], sum(each.seconds for each in done)
+    results, first = [], 0
+    for asked in questions:
+        own = done[first : first + len(asked.windows)]
+        results.append(([each.output for each in own], sum(each.seconds for each in own)))
+        first += len(asked.windows)
+    return results
 
 
 @dataclass(frozen=True)

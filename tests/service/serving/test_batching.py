@@ -102,6 +102,19 @@ def test_job_that_was_idle_has_saved_nothing_up() -> None:
     assert [taken(queue) for _ in range(4)] == ["i", "b", "i", "b"]
 
 
+def test_job_goes_on_at_once_whatever_its_runs_have_cost() -> None:
+    queue, runner = FairQueue[Asking](), Shared()
+    large = Asking("L")
+    queue.put(turn(large, runner, 1000))
+    queue.put(turn(Asking("a"), runner))
+    assert [taken(queue) for _ in range(2)] == ["L", "a"]
+    queue.put(turn(Asking("b"), runner))
+    queue.put(Turn(large, Lane("model", 8)))
+    queue.put(turn(large, runner))
+    queue.put(turn(Asking("c"), runner))
+    assert [taken(queue) for _ in range(4)] == ["b", "L", "c", "L"]
+
+
 def test_run_is_shared_by_what_waits_for_the_same_runner() -> None:
     queue, together, apart = FairQueue[Asking](), Shared(most=3), Shared()
     for name in "abcd":

@@ -193,6 +193,30 @@ def test_jobs_of_a_model_that_never_go_on_leave_threads_for_others() -> None:
     with_executor(1, test)
 
 
+def test_long_text_is_encoded_beside_the_runs_of_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Code of a job gives up its slot sooner than a run would, which it never does here."""
+    monkeypatch.setattr(module, "PATIENCE_SECONDS", 60.0)
+
+    async def test(executor: Executor) -> None:
+        begun, go = threading.Event(), threading.Event()
+
+        def encoding() -> Job[str]:
+            begun.set()
+            assert go.wait(20)
+            yield from ()
+            return "encoded"
+
+        (first,) = await submitted(executor, encoding())
+        while not begun.is_set():
+            await asyncio.sleep(0.002)
+        await executor.submit(alone(quick), Ticket())
+        assert not first.done()
+        go.set()
+        assert await first == "encoded"
+
+    with_executor(1, test)
+
+
 def test_what_has_gathered_during_a_run_is_the_next_one() -> None:
     async def test(executor: Executor) -> None:
         held = Held()

@@ -9,10 +9,14 @@ from isslim.runtime.language.model import LoadedLanguageModel
 from isslim.runtime.language.pieces import Piece
 from isslim.runtime.language.scoring import CHUNK_STEPS, scored_pieces
 from isslim.runtime.language.session import LanguageSession
+from isslim.runtime.questions.answering import encode_question, tokenize_question
+from isslim.runtime.questions.model import LoadedQuestionModel
 from isslim.runtime.run_control import RunControl
-from isslim.service.serving.runners import MAX_PIECES, LanguageRunner
+from isslim.service.serving.runners import MAX_PIECES, LanguageRunner, QuestionRunner
 from isslim.store.bundles import BundleStore
+from isslim.store.settings import StoreSettings
 from tests.conftest import Published
+from tests.reader import publish
 
 
 @pytest.fixture(scope="module")
@@ -103,3 +107,40 @@ def test_int8_texts_are_scored_beside_others_to_the_bit_as_alone(
         (expected,) = scored(session, [ids], 0)
         np.testing.assert_array_equal(found[0], expected[0])
         assert found[1] == expected[1]
+
+
+@pytest.fixture(scope="module")
+def reader(tmp_path_factory: pytest.TempPathFactory) -> LoadedQuestionModel:
+    home = tmp_path_factory.mktemp("reader")
+    bundle_id = publish(home)
+    return LoadedQuestionModel(BundleStore(StoreSettings(home=home)).open(bundle_id))
+
+
+QUESTIONS = [
+    ("who sat?", "the cat sat on the mat. it purred"),
+    ("who slept under the tree and who did not?", "a dog slept under the tree. it purred"),
+    ("?", "the cat sat on a unbelievablylong mat"),
+    ("who purred", "the cat sat on the mat. " * 30),
+]
+
+
+@pytest.mark.parametrize("variant", ["original", "compressed-int8"])
+def test_questions_of_unequal_lengths_are_answered_together_as_alone(
+    variant: str, reader: LoadedQuestionModel
+) -> None:
+    session, control = reader.session(variant), RunControl()
+    runner = QuestionRunner(session)
+    inputs = []
+    for question, context in QUESTIONS:
+        asked = encode_question(reader.codec, tokenize_question(question, context))
+        inputs += [(window, asked.question) for _, window in asked.windows]
+    chosen = runner.choose(inputs)
+    assert list(chosen) == ([0] if session.integer else [0, 1, 2])
+    together = runner.run([inputs[index] for index in chosen], control)
+    for index, (found, cost) in zip(chosen, together, strict=True):
+        ((expected, _),) = runner.run([inputs[index]], control)
+        assert cost == len(inputs[index][0].vectors)
+        for name in ("start_log_probs", "end_log_probs", "start_totals", "end_totals"):
+            some, alone = getattr(found, name), getattr(expected, name)
+            assert some.shape == alone.shape
+            np.testing.assert_allclose(some, alone, rtol=0, atol=1e-5)
