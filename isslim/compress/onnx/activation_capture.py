@@ -159,6 +159,23 @@ class Observer:
             found[name] = np.concatenate(parts)
         return found
 
+    def positions(
+        self, fetched: Mapping[str, NDArray[np.generic]], rows: Mapping[str, Rows]
+    ) -> dict[str, int]:
+        """How often the matrices of every site are applied in one run.
+
+        Args:
+            fetched: the outputs named by `outputs`.
+            rows: what `self.rows` made of them: of windows only some.
+        """
+        found = {name: len(each) for name, each in rows.items()}
+        for name, views in self.sites.items():
+            windows = [each for each in views if isinstance(each, WindowView)]
+            if windows:
+                pairs = [(each, fetched[each.tensor.output]) for each in windows]
+                found[name] = sum(_positions(each, value) for each, value in pairs if value.size)
+        return found
+
     def _show_layer(self, name: str, layer: Layer) -> None:
         """Adds a layer's inputs and outputs to the graph's outputs; records its sites' views."""
         seen = layer.recurrent
@@ -368,6 +385,16 @@ def _product_rows(
     if isinstance(seen, MatrixView):
         value = np.moveaxis(value, seen.features, -1)
         return value.reshape(-1, value.shape[-1]).astype(np.float32)
-    # Of every iteration of the bodies around it.
-    value = value.reshape(-1, *value.shape[-1 - len(seen.window.sizes) :])
+    value = _of_all_iterations(seen, value)
     return seen.window.rows(value, max(_WINDOW_ROWS, _ROWS_PER_CHANNEL * value.shape[1]))
+
+
+def _positions(seen: WindowView, value: NDArray[np.generic]) -> int:
+    """How often a kernel is applied in one run of the graph."""
+    value = _of_all_iterations(seen, value)
+    return len(value) * seen.window.positions(value.shape[2:])
+
+
+def _of_all_iterations(seen: WindowView, value: NDArray[np.generic]) -> NDArray[np.generic]:
+    """What a window slides over (N, C, L...), of every iteration of the bodies around it."""
+    return value.reshape(-1, *value.shape[-1 - len(seen.window.sizes) :])

@@ -8,8 +8,8 @@ Legend: N observations, D width of an observation.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -144,11 +144,14 @@ class ActivationStatistics:
         tokens: how many tokens were seen.
         frequencies: how often each token of the vocabulary is in the whole calibration text, (V,);
             None where there are no tokens to count.
+        applied: per site how often its matrices were applied, where that is known: those of a
+            convolution more often than rows were kept, those that read a summary less.
     """
 
     moments: dict[str, Moments]
     tokens: int
     frequencies: NDArray[np.float64] | None = None
+    applied: Mapping[str, int] = field(default_factory=dict)
 
 
 def shortages(observed: ActivationStatistics) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -35,10 +36,12 @@ def collect_graph_activations(
     Raises:
         RunsUnusable: when too many runs would have to be left out.
     """
-    observer, moments, seen, lines = network.observer(), dict[str, Moments](), 0, list[str]()
+    observer, moments, lines = network.observer(), dict[str, Moments](), list[str]()
+    seen, applied = 0, Counter[str]()
     with temporary_session(observer.model) as graph:
         for done, run in enumerate(runs):
-            found = observer.rows(graph.run(run, observer.outputs))
+            fetched = graph.run(run, observer.outputs)
+            found = observer.rows(fetched)
             fault = _unfit(found)
             if fault is not None:
                 lines.append(f"{labels[done]}: {fault}")
@@ -50,6 +53,8 @@ def collect_graph_activations(
                         else add_observations(moments.get(site), rows)
                     )
                     seen = max(seen, moments[site].count)
+            if fault is None:
+                applied.update(observer.positions(fetched, found))
             progress((done + 1) / len(runs), "collecting activations")
     refuse_many(len(lines), len(runs), "lead to values that nothing can be learned from", lines)
     declaration = network.declaration()
@@ -60,7 +65,7 @@ def collect_graph_activations(
             width = sum(part.size for part in declaration.parts(each))
             nothing = Sums(1, np.zeros(width), np.eye(width))
             moments[each.name] = Moments(nothing, nothing)
-    return ActivationStatistics(moments, seen), lines
+    return ActivationStatistics(moments, seen, applied=applied), lines
 
 
 def _unfit(rows: Mapping[str, NDArray[np.float32]]) -> str | None:

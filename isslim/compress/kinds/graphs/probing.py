@@ -10,9 +10,10 @@ from __future__ import annotations
 import math
 import time
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from types import MappingProxyType
 from typing import ClassVar
 
 import numpy as np
@@ -24,6 +25,7 @@ from isslim.compress.kinds.graphs.running import outputs_of, temporary_session
 from isslim.compress.onnx.network import GraphNetwork
 from isslim.compress.pruning import axes
 from isslim.compress.pruning.axes import NarrowPlace, NetworkAxes
+from isslim.compress.pruning.moments import ActivationStatistics
 from isslim.runtime.graphs.recorded_inputs import GraphSession, NamedArrays
 from isslim.types.manifest import Metric
 from isslim.types.quality import output_change
@@ -109,6 +111,9 @@ class ChoosesSizes(WritesKeptUnits):
     metric: Metric
     steps = 1.0
     """Rows of one run, which a matrix reads at once, and a recurrence one after the other."""
+    often: Mapping[str, float] = MappingProxyType({})
+    """Per site how often its matrices are applied in a step: a kernel in every place of a picture,
+    a matrix that reads the last step alone only once in a run. Of the others once."""
     probe_scale: ClassVar[ProbeScale] = ProbeScale("squared change", 1e-4)
 
     @property
@@ -124,18 +129,34 @@ class ChoosesSizes(WritesKeptUnits):
         """The square of a change of outputs, or of a `TYPICAL` one in any other metric."""
         return float((limit if self.metric == "output_change" else TYPICAL) ** 2)
 
+    def note_positions(self, observed: ActivationStatistics, runs: int) -> None:
+        """Notes how often the matrices of every site are applied.
+
+        Args:
+            observed: on the calibration runs.
+            runs: how many those were.
+        """
+        layers = self.original.meaning.layers
+        steps = max(
+            (
+                count
+                for site, count in observed.applied.items()
+                if any(site.startswith(f"{layer}.") for layer in layers)
+            ),
+            default=observed.tokens,
+        )
+        self.steps = max(steps, 1) / runs
+        self.often = {site: count / max(steps, 1) for site, count in observed.applied.items()}
+
     def work(self, declaration: NetworkAxes) -> float:
         """Multiply-adds per step, those of recurrences and the dispatch of products weighted."""
-        total = float(axes.mult_adds(declaration))
-        total += max(PRODUCT / self.steps, LEAST_PRODUCT) * len(declaration.narrow)
-        if self.steps < MANY:
-            return total
-        return total + (WAITING - 1) * sum(
-            math.prod(axes.shape(declaration, reader.parameter))
-            for site in declaration.sites
-            for reader in site.readers
-            if reader.parameter in self._recurrences
-        )
+        total = max(PRODUCT / self.steps, LEAST_PRODUCT) * len(declaration.narrow)
+        for site in declaration.sites:
+            for reader in site.readers:
+                count = math.prod(axes.shape(declaration, reader.parameter))
+                waits = self.steps >= MANY and reader.parameter in self._recurrences
+                total += self.often.get(site.name, 1.0) * count * (WAITING if waits else 1.0)
+        return total
 
     @cached_property
     def _recurrences(self) -> set[str]:

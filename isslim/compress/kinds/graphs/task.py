@@ -186,7 +186,7 @@ class GraphTask(DistilsGraphs, ChoosesSizes, WritesKeptUnits, ModelTask[GraphNet
             self.original, self.runs.calibration, self.runs.labels, progress
         )
         self.origin = replace(self.origin, left_out=(*self.origin.left_out, *lines))
-        self.steps = observed.tokens / len(self.runs.calibration)
+        self.note_positions(observed, len(self.runs.calibration))
         self._needed = recordings_needed(observed, len(self.runs.calibration))
         return observed
 

@@ -82,6 +82,14 @@ class Window:
             found.append(np.where((read < 0) | (read >= length), OUTSIDE, read))
         return found
 
+    def positions(self, lengths: Sequence[int]) -> int:
+        """How often a kernel is applied to one sequence or image.
+
+        Args:
+            lengths: L of each dimension.
+        """
+        return prod(len(each) for each in self.places(lengths))
+
     def rows(self, value: NDArray[np.generic], most: int) -> NDArray[np.float32]:
         """What the places of the window read, one row for each position and place.
 

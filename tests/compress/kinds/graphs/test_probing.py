@@ -6,6 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from torch import Tensor, nn
 
 from isslim.compress.kinds.graphs.parts import parameters_of
 from isslim.compress.kinds.graphs.probing import WAITING, OutputLoss
@@ -21,7 +23,7 @@ from isslim.compress.search.closed_form import ClosedForm
 from isslim.runtime.graphs.recorded_inputs import GraphSession, write_runs
 from isslim.types.recipe import Budget, Recipe
 from tests.compress.kinds.graphs.models import layer_graph, twin_graph
-from tests.tagger import recorded, tagger_graph
+from tests.tagger import export, recorded, tagger_graph
 
 
 def task_of(
@@ -76,6 +78,29 @@ def test_the_work_of_a_recurrence_waits_in_runs_of_many_steps(tmp_path: Path) ->
     _, wider = insert(task.original.arrays(), declaration, place)
     # A narrow layer as wide as what it reads costs its own matrix and the dispatch of a product.
     assert task.work(wider) > counted + axes.mult_adds(wider) - axes.mult_adds(declaration) + 1000
+
+
+def test_the_work_of_a_matrix_counts_as_often_as_it_is_applied(tmp_path: Path) -> None:
+    class Summary(nn.Module):
+        """What is said of the last step alone."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer, self.said = nn.LSTM(6, 12, batch_first=True), nn.Linear(12, 5)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.said(self.layer(x)[0][:, -1])  # type: ignore[no-any-return]
+
+    torch.manual_seed(0)
+    free = {"x": {0: "batch", 1: "steps"}, "y": {0: "batch"}}
+    example = (torch.zeros(2, 20, 6),)
+    graph = export(Summary(), example, tmp_path / "graph.onnx", ["x"], ["y"], free)
+    task = task_of(tmp_path, graph, noise(8, 2, 20, 6))
+    task.collect_activations(lambda done, message: None)
+    assert task.steps == 40  # of both sequences
+    layer, recurrence, said = 4 * 12 * 6, 4 * 12 * 12, 5 * 12
+    counted = layer + WAITING * recurrence + said / 20
+    assert task.work(task.original.declaration()) == pytest.approx(counted)
 
 
 def test_a_budget_of_change_allows_its_square_and_one_of_decisions_a_typical_one(
