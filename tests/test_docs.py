@@ -234,17 +234,20 @@ def test_requests_are_what_the_service_takes(
         assert forms.keys() <= known.keys()
         Recipe.model_validate_json(forms.get("options", "{}"))
         return
-    assert path.replace("/graph/", "/{model}/").replace("<id>", "{job_id}") in paths["paths"]
+    template = path.replace("/graph/", "/{model}/").replace("/prod", "/{alias}")
+    assert template.replace("<id>", "{job_id}") in paths["paths"]
     if "--data-binary" in words:
         return
+    methods = values_of(words, "-X")
     for content in values_of(words, "-d"):
         # The request is understood: there is no such model, which is found out after all checks.
-        answer = service.post(path, json=json.loads(content))
+        method = methods[0] if methods else "POST"
+        answer = service.request(method, path.replace("<id>", "nope"), json=json.loads(content))
         said = answer.json()
         assert answer.status_code == 404
         assert said.get("type") == "not-found" or said["error"].startswith("there is no model")
         return
-    answer = service.get(path.replace("<id>", "0" * 16))
+    answer = service.request(methods[0] if methods else "GET", path.replace("<id>", "0" * 16))
     assert (answer.status_code, answer.json()["type"]) == (404, "not-found")
 
 

@@ -20,6 +20,7 @@ from typing import Any
 from numpy.typing import NDArray
 from pydantic import TypeAdapter
 
+from isslim.client.aliases import AliasesClient
 from isslim.client.forms import DamagedDownload, GraphRun, ProblemError, Unreachable
 from isslim.client.jobs import JobsClient
 from isslim.client.transport import part
@@ -44,7 +45,7 @@ _MODELS = TypeAdapter(list[ModelSummary])
 Json = dict[str, Any]
 
 
-class Client(JobsClient):
+class Client(JobsClient, AliasesClient):
     """Talks to one service; see `Transport` for its arguments."""
 
     def about(self) -> About:

@@ -17,6 +17,7 @@ from isslim.service.serving.latency_cache import LatencyCache
 from isslim.service.serving.registry import ModelRegistry
 from isslim.service.serving.signed_states import SignedStates
 from isslim.settings.service import ServiceSettings
+from isslim.store.aliases import AliasStore
 from isslim.store.bundles import BundleStore
 from isslim.store.keys import shared_key
 from isslim.store.liveness import Locks, locks_of
@@ -74,7 +75,11 @@ class AppContext:
             settings=settings,
             metrics=metrics,
             models=ModelRegistry(
-                bundles, settings.memory_limit_bytes, settings.threads, settings.graph_memory_bytes
+                bundles,
+                AliasStore(queue.records.engine),
+                settings.memory_limit_bytes,
+                settings.threads,
+                settings.graph_memory_bytes,
             ),
             uploads=UploadStore(settings),
             queue=queue,

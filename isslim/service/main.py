@@ -19,6 +19,7 @@ from isslim.service.openapi import DocumentedApp
 from isslim.service.request_id import RequestId
 from isslim.service.routes import (
     about,
+    aliases,
     compress,
     generate,
     graphs,
@@ -31,6 +32,7 @@ from isslim.service.routes import (
     score,
     sweeps,
 )
+from isslim.service.served_model import ServedModel
 from isslim.settings.service import ServiceSettings
 from isslim.types.kinds.plugins import RUNTIME, SERVICE, load_plugins, plugin_module
 
@@ -80,6 +82,7 @@ def create_app(settings: ServiceSettings | None = None) -> FastAPI:
         jobs,
         latency,
         models,
+        aliases,
         health,
         about,
     ):  # matched in this order: the most frequent first
@@ -95,6 +98,7 @@ def create_app(settings: ServiceSettings | None = None) -> FastAPI:
         ),
     )
     app.add_middleware(Compression, **GZIP)
+    app.add_middleware(ServedModel)
     app.add_middleware(RequestMetrics, histogram=context.metrics.requests)
     app.add_middleware(RequestId)
     return app

@@ -15,7 +15,7 @@ class ModelReference:
 
     Attributes:
         model: id or name.
-        variant: its name; empty: the last one of the bundle.
+        variant: its name; empty: the alias's, or else the last one of the bundle.
     """
 
     model: str
@@ -40,14 +40,19 @@ class ModelReference:
             )
         return cls(model, named or variant)
 
-    def variant_of(self, manifest: Manifest) -> VariantName:
+    def variant_of(self, manifest: Manifest, of_alias: VariantName | None = None) -> VariantName:
         """The name of the variant that is meant.
+
+        Args:
+            manifest: of the model.
+            of_alias: the variant of the alias by which the model was asked, if there is one
+                (`Ticket.variant`).
 
         Raises:
             UnknownVariant: when the model has none of that name.
         """
         names = [each.name for each in manifest.variants]
-        chosen = self.variant or names[-1]
+        chosen = self.variant or of_alias or names[-1]
         if chosen not in names:
             raise UnknownVariant(chosen, list(names))
         return chosen

@@ -11,6 +11,7 @@ from pydantic import BaseModel
 
 from isslim.service.error_shapes import PROBLEM, SHAPES, shape_of
 from isslim.service.inference_protocol.messages import IndexRequest, InferenceRequest
+from isslim.types.schemas.aliases import AliasRequest
 from isslim.types.schemas.generation import GenerateRequest, TokenEvent
 from isslim.types.schemas.graphs import GraphRequest
 from isslim.types.schemas.questions import QuestionRequest
@@ -22,6 +23,7 @@ _ERRORS: list[type[BaseModel]] = [
 ]
 _OWN: tuple[type[BaseModel], ...] = (
     *_ERRORS,
+    AliasRequest,
     ScoreRequest,
     GenerateRequest,
     TokenEvent,
@@ -57,6 +59,7 @@ TAGS = [
     {"name": "jobs", "description": "Compressions: their progress and how they ended"},
     {"name": "sweeps", "description": "One upload under several recipes"},
     {"name": "models", "description": "Published models: figures, reports, cards and files"},
+    {"name": "aliases", "description": "Names that point at a model, and are moved by promotion"},
     {"name": "score", "description": "Answers of the original and the compressed variants"},
     {"name": "generate", "description": "Texts written by the variants"},
     {

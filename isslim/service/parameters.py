@@ -10,9 +10,7 @@ from isslim.service.serving.admission import TIMEOUT_HEADER
 from isslim.types.schemas.common import DEVICE, VARIANTS, Variants
 from isslim.types.schemas.graphs import OUTPUTS
 
-ModelName = Annotated[
-    str, Path(description="id or name of a model; of equal names the newest", examples=["demo"])
-]
+ModelName = Annotated[str, Path(description="id, alias or name of a model", examples=["demo"])]
 JobId = Annotated[
     str, Path(description="as `POST /compress` answered it", examples=["419642ce19b52b52119a"])
 ]

@@ -30,7 +30,9 @@ from isslim.service.request_id import request_id
 from isslim.store.errors import (
     CorruptBundle,
     EmptyUpload,
+    InUse,
     NotFound,
+    NothingEarlier,
     OutOfSpace,
     StorageUnavailable,
     StoreError,
@@ -67,6 +69,8 @@ TABLE: dict[type[Exception], tuple[int, str, str]] = {
     TooLarge: (413, "too-large", "The upload is too large"),
     EmptyUpload: (422, "empty-upload", "The upload is empty"),
     CorruptBundle: (409, "corrupt-bundle", "The bundle is not what its manifest says"),
+    InUse: (409, "model-in-use", "An alias needs the model"),
+    NothingEarlier: (409, "nothing-earlier", "There is nothing to go back to"),
     OutOfSpace: (507, "out-of-space", "The disk is full"),
     Unavailable: (503, "database-unavailable", "The database does not answer"),
     StorageUnavailable: (503, "storage-unavailable", "The storage cannot be read"),

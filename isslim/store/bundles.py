@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import re
 import shutil
 import threading
 from dataclasses import dataclass
@@ -25,8 +24,7 @@ from isslim.store.integrity import (
 from isslim.store.paths import safe_relative
 from isslim.store.settings import StoreSettings
 from isslim.types.manifest import Manifest
-
-_ID = re.compile(r"[0-9a-f]{16}")
+from isslim.types.names import is_model_id
 
 
 @dataclass(frozen=True)
@@ -181,9 +179,7 @@ class BundleStore:
 
     def exists(self, bundle_id: str) -> bool:
         """Whether there is such a bundle, usable or not."""
-        return _ID.fullmatch(bundle_id) is not None and self._artifacts.exists(
-            f"bundles/{bundle_id}/{MANIFEST}"
-        )
+        return is_model_id(bundle_id) and self._artifacts.exists(f"bundles/{bundle_id}/{MANIFEST}")
 
     def delete(self, bundle_id: str) -> None:
         """Removes a bundle, its manifest first, so that nobody opens a part of it.
@@ -213,7 +209,7 @@ class BundleStore:
         old = set(self._artifacts.older("bundles", older_than_seconds))
         found = {name.split("/")[1] for name in self._artifacts.names("bundles")}
         for bundle_id in sorted(
-            each for each in found - self._manifest_stamps().keys() if _ID.fullmatch(each)
+            each for each in found - self._manifest_stamps().keys() if is_model_id(each)
         ):
             files = self._artifacts.names(f"bundles/{bundle_id}")
             if old.issuperset(files):
@@ -242,7 +238,7 @@ class BundleStore:
         """The modification time of each bundle's manifest."""
         found = self._artifacts.folders_with("bundles", MANIFEST)
         return {
-            bundle_id: written for bundle_id, written in found.items() if _ID.fullmatch(bundle_id)
+            bundle_id: written for bundle_id, written in found.items() if is_model_id(bundle_id)
         }
 
     def _issues(self, bundle_id: str, manifest: Manifest | None) -> list[str]:

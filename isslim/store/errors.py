@@ -1,11 +1,13 @@
 """Errors of the store.
 
 StoreError
-|-- NotFound            no such bundle, file, upload or job
+|-- NotFound            no such bundle, file, upload, job or alias
 |-- TooLarge            an upload exceeded its limit
 |-- EmptyUpload         an upload was empty
 |-- UnsafePath          a name would leave its folder
 |-- CorruptBundle       a file is missing, or its size or hash is not the manifest's
+|-- InUse               a model is needed by an alias
+|-- NothingEarlier      an alias has not pointed at anything else
 |-- OutOfSpace          the disk is full; partial files are removed
 |-- Unavailable         the database does not answer now; it may in a moment
 |-- StorageUnavailable  uploads and bundles cannot be read now
@@ -67,6 +69,28 @@ class CorruptBundle(StoreError):
     def __init__(self, bundle: str, issues: list[str]) -> None:
         self.bundle, self.issues = bundle, issues
         super().__init__(f"bundle '{bundle}' cannot be used: {'; '.join(issues)}")
+
+
+class InUse(StoreError):
+    """A model cannot be deleted: aliases need it."""
+
+    def __init__(self, model_id: str, aliases: list[str]) -> None:
+        self.model_id, self.aliases = model_id, aliases
+        named = ", ".join(f"'{each}'" for each in aliases)
+        super().__init__(
+            f"the model {model_id} is needed by the alias {named}: point it at another model, or "
+            "delete it, first"
+        )
+
+
+class NothingEarlier(StoreError):
+    """An alias cannot go back: what it pointed at before is gone, or there was nothing."""
+
+    def __init__(self, alias: str) -> None:
+        self.alias = alias
+        super().__init__(
+            f"'{alias}' has not pointed at any other model that still exists; name one to promote"
+        )
 
 
 class Unavailable(StoreError):

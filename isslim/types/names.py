@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 WORKFLOW = "compress"
 QUEUE = "compress"
 INSPECTION_WORKFLOW = "inspect"
@@ -11,3 +13,12 @@ INSPECTION_QUEUE = "inspect"
 APPLICATION_VERSION = "1"
 """Raised only when the order of the workflow's steps changes: a job in flight belongs to the
 version it began with."""
+
+NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
+"""Of a model, and of an alias."""
+_MODEL_ID = re.compile(r"[0-9a-f]{16}")
+
+
+def is_model_id(name: str) -> bool:
+    """Whether a name has the form of a model's id, as no alias may."""
+    return _MODEL_ID.fullmatch(name) is not None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from isslim.types.budget import Budget as Budget
 from isslim.types.budget import StrictModel as StrictModel
@@ -13,6 +13,7 @@ from isslim.types.graph_metrics import COMMAND as COMMAND
 from isslim.types.graph_metrics import EVALUATION_NAME as EVALUATION_NAME
 from isslim.types.graph_metrics import METRIC_OF_GRAPHS as METRIC_OF_GRAPHS
 from isslim.types.graph_metrics import GraphMetric as GraphMetric
+from isslim.types.names import NAME, is_model_id
 
 Mode = Literal["calibrate", "learn"]
 Optimize = Literal["stream", "sentence", "batch", "size"]
@@ -80,7 +81,7 @@ class Recipe(StrictModel):
         description="name of the resulting model: at most 64 letters, digits, dots, underscores "
         "and hyphens, the first a letter or digit",
         default="model",
-        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$",
+        pattern=NAME,
         examples=["mine"],
     )
     mode: Mode = Field(
@@ -290,6 +291,15 @@ class Recipe(StrictModel):
         "break, if the vocabulary has one",
         examples=["<eos>"],
     )
+    promote: str | None = Field(
+        default=None,
+        pattern=NAME,
+        exclude_if=lambda value: value is None,  # a request without it has the id it always had
+        description="alias that is pointed at the resulting model once the job has succeeded, "
+        "such as the model's own name: without it, the name remains with the first model that had "
+        "it; null: none",
+        examples=["prod"],
+    )
     license: str | None = Field(
         default=None,
         pattern=r"^[a-z0-9][a-z0-9.-]{0,63}$",
@@ -315,6 +325,14 @@ class Recipe(StrictModel):
     def _read_renamed(cls, given: Any) -> Any:
         """Reads options under their former names."""
         return with_current_names(given) if isinstance(given, dict) else given
+
+    @field_validator("promote")
+    @classmethod
+    def _is_no_id(cls, alias: str | None) -> str | None:
+        """Refuses an alias that a request would take for a model's id."""
+        if alias is not None and is_model_id(alias):
+            raise ValueError(f"'{alias}' has the form of a model's id: choose another alias")
+        return alias
 
     @model_validator(mode="after")
     def _keeps_one_size(self) -> Self:

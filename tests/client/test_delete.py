@@ -11,11 +11,12 @@ from typer.testing import CliRunner
 from isslim.client.api import Client
 from isslim.client.cli import app
 from isslim.types.recipe import Budget, Recipe
+from isslim.types.schemas.aliases import AliasRequest
 from tests.conftest import Published, Trained, compress_in
 from tests.service.served import served
 
 
-def test_newest_of_a_name_is_deleted_and_the_next_one_is_named(
+def test_what_a_name_means_is_deleted_and_the_next_one_is_named(
     published: Published, trained: Trained, tmp_path: Path
 ) -> None:
     home = tmp_path / "home"
@@ -26,10 +27,15 @@ def test_newest_of_a_name_is_deleted_and_the_next_one_is_named(
     with served(home, {}) as url, Client(url) as client:
         runner = CliRunner(env={"ISS_URL": url})
         first = runner.invoke(app, "models delete tiny")
-        assert (first.exit_code, first.stdout) == (0, f"deleted: tiny ({newer})\n")
-        assert first.stderr == f"a model named 'tiny' is still there: {published.bundle_id}\n"
-        assert [each.id for each in client.models()] == [published.bundle_id]
+        assert (first.exit_code, first.stdout) == (0, f"deleted: tiny ({published.bundle_id})\n")
+        assert first.stderr == f"a model named 'tiny' is still there: {newer}\n"
+        assert [each.id for each in client.models()] == [newer]
+        client.put_alias("tiny", AliasRequest(model=newer))
+        refused = runner.invoke(app, "models delete tiny")
+        assert (refused.exit_code, refused.stdout) == (1, "")
+        assert "needed by the alias 'tiny'" in refused.stderr
+        client.delete_alias("tiny")
         last = runner.invoke(app, "models delete tiny --json")
-        assert json.loads(last.stdout) == {"deleted": published.bundle_id, "name": "tiny"}
+        assert json.loads(last.stdout) == {"deleted": newer, "name": "tiny"}
         assert last.stderr == ""
         assert client.models() == []

@@ -102,19 +102,21 @@ def latency(
 
 
 def delete(model: ModelName, url: Url = HERE, as_json: AsJson = False) -> None:
-    """Deletes a model; of several with one name the newest.
+    """Deletes a model; of several with one name the one that the name means.
 
     With --json: id and name of what was deleted.
     """
     answers = Answers(as_json)
     with Client(url) as client:
         found = client.models()
-        # A damaged model is in the list as well, and cannot be asked for.
+        # A damaged model is in the list as well, and cannot be asked for. The first one of a name
+        # comes last.
         named = [each for each in found if each.id == model] or [
-            each for each in found if each.name == model
+            each for each in reversed(found) if each.name == model
         ]
-        client.delete(named[0].id if named else model)
+        is_alias = any(each.alias == model for each in client.aliases())  # which is refused
+        client.delete(named[0].id if named and not is_alias else model)
     deleted_id, name = (named[0].id, named[0].name) if named else (model, model)
     answers.give({"deleted": deleted_id, "name": name}, lambda: f"deleted: {name} ({deleted_id})")
     if left := [each.id for each in found if each.name == name and each.id != deleted_id]:
-        typer.echo(visible(f"a model named '{name}' is still there: {left[0]}"), err=True)
+        typer.echo(visible(f"a model named '{name}' is still there: {left[-1]}"), err=True)

@@ -40,9 +40,7 @@ ModelFile = Annotated[
         exists=True, dir_okay=False, help="safetensors, a .pt of weights, or an .onnx graph"
     ),
 ]
-ModelName = Annotated[
-    str, typer.Argument(callback=_name, help="id or name of a model; a name means the newest of it")
-]
+ModelName = Annotated[str, typer.Argument(callback=_name, help="id, alias or name of a model")]
 JobName = Annotated[str, typer.Argument(callback=_name, help="id of a job")]
 SweepName = Annotated[str, typer.Argument(callback=_name, help="id of a sweep")]
 VariantNames = Annotated[

@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
+from isslim.store.aliases import AliasStore, Author
 from isslim.store.bundles import BundleStore
 from isslim.store.errors import Unavailable
 from isslim.store.inspections import InspectionRecords
@@ -26,6 +27,7 @@ from isslim.types.jobs import CompressionRequest, JobState
 from isslim.types.manifest import CurvePoint, EpochPoint
 from isslim.types.problem import Problem
 from isslim.types.recipe import Mode
+from isslim.types.schemas.aliases import AliasState
 
 MAX_ATTEMPTS: dict[Mode, int] = {"calibrate": 3, "learn": 10}
 """How often a job is begun before it fails. A job that learns for hours is given more: it goes on
@@ -148,6 +150,9 @@ async def _attend(
     finally:
         recording.cancel()
     state = await _conclude(records, known, code, job_id, run)
+    if state == JobState.SUCCEEDED and request.recipe.promote is not None:
+        alias = request.recipe.promote
+        await write_with_retries(lambda: _promote(records, alias, job_id))
     shutil.rmtree(folder, ignore_errors=True)
     return state
 
@@ -326,6 +331,14 @@ async def _conclude(
     state, answer = _outcome(known, code)
     await write_with_retries(lambda: records.finish(job_id, run, state, **answer))
     return state
+
+
+def _promote(records: JobRecords, alias: str, job_id: str) -> None:
+    """Points an alias at the model of a job that has succeeded, which was not cancelled before."""
+    job = records.get(job_id)
+    if job.state is JobState.SUCCEEDED and job.model_id is not None:
+        author = Author(f"job {job_id}")
+        AliasStore(records.engine).point(alias, AliasState(model=job.model_id), author)
 
 
 def crash(known: Supervised, code: int, what: str) -> Problem:

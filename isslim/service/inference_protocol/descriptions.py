@@ -50,13 +50,12 @@ def _tensors(ports: Ports) -> list[TensorMetadata]:
 
 
 def index(context: AppContext) -> list[IndexEntry]:
-    """All models of the repository: one that shares its name with a newer one stands by its id."""
+    """All models of the repository: one whose name means another model stands by its id."""
     found: list[IndexEntry] = []
-    names: set[str] = set()
+    names = context.models.names.spoken()
     for each in context.models.bundles.listed():
         manifest = each.manifest
-        name = each.id if manifest is None or manifest.name in names else manifest.name
-        names.add(name)
+        name = names.get(each.id, each.id)
         versions = [""] if manifest is None else [variant.name for variant in manifest.variants]
         reason = "; ".join(each.issues)
         found += [

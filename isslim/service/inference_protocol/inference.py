@@ -60,7 +60,7 @@ async def open_graph(
     """
     models = context.models
     model = await models.load(reference.model, LoadedModel, ticket)  # type: ignore[type-abstract]
-    variant = reference.variant_of(model.manifest)
+    variant = reference.variant_of(model.manifest, ticket.variant)
     if isinstance(model, LoadedLanguageModel):
         sessions = await models.open(model, [variant], device, ticket)
         most = context.settings.tensor_run_bytes

@@ -11,11 +11,16 @@ from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 
 from fastapi import Request
+from starlette.types import Scope
 
 from isslim.service.metrics import Metrics
 from isslim.service.problems import RequestError
+from isslim.service.request_id import request_id
+from isslim.service.serving.destinations import Destination
+from isslim.types.manifest import VariantName
 
 TIMEOUT_HEADER = "x-request-timeout-ms"
+USER_HEADER = "x-user"
 WATCH_AFTER_SECONDS = 0.25
 """Seconds after which a sender is watched: most answers are faster, and a task for each request
 would cost more than it saves."""
@@ -36,6 +41,8 @@ class Ticket:
             in runs that it shared.
         begun: whether one of its runs has started.
         deadline: by `time.monotonic`; no run starts after it.
+        key: of the sender, or else of the request: an alias sends equal ones to the same model.
+        destination: where the request goes, once the meaning of its model's name is known.
     """
 
     model: str = ""
@@ -44,6 +51,13 @@ class Ticket:
     queue_seconds: float = 0.0
     begun: bool = False
     deadline: float = math.inf
+    key: str = ""
+    destination: Destination | None = None
+
+    @property
+    def variant(self) -> VariantName | None:
+        """The variant of the alias that the request asks; None: it chooses itself."""
+        return None if self.destination is None else self.destination.variant
 
     @property
     def queue_ms(self) -> float:
@@ -82,7 +96,8 @@ class Admission:
         limit = _Limit(seconds, setting)
         if requested is not None and requested < seconds:
             limit = _Limit(requested, TIMEOUT_HEADER)
-        ticket = Ticket(deadline=time.monotonic() + limit.seconds)
+        ticket = Ticket(deadline=time.monotonic() + limit.seconds, key=_key(request))
+        request.state.ticket = ticket
         with self._counted(ticket):
             async with _ended_in_time(request, limit, ticket):
                 yield ticket
@@ -107,6 +122,16 @@ class Admission:
     def _count(self, change: int) -> None:
         self._pending += change
         self._metrics.pending.set(self._pending)
+
+
+def ticket_of(scope: Scope) -> Ticket | None:
+    """The ticket of a request that was admitted."""
+    found = scope.get("state", {}).get("ticket")
+    return found if isinstance(found, Ticket) else None
+
+
+def _key(request: Request) -> str:
+    return request.headers.get(USER_HEADER) or request_id() or ""
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """The models in memory: loaded on demand, verified, kept up to a memory limit.
 
-New bundles, deleted ones and files that change on disk are noticed without a restart.
+New bundles, deleted ones, moved aliases and files that change on disk are noticed without a
+restart.
 Slow steps are done in separate threads and awaited: no run starts before everything that it needs
 is loaded, and loading a large model does not delay other models' answers.
 """
@@ -8,7 +9,6 @@ is loaded, and loading a large model does not delay other models' answers.
 from __future__ import annotations
 
 import asyncio
-import math
 import threading
 import time
 from collections import OrderedDict
@@ -24,10 +24,14 @@ from isslim.runtime.opening import OrtSession
 from isslim.runtime.registry import class_of, load
 from isslim.service.problems import RequestError
 from isslim.service.serving.admission import Ticket
+from isslim.service.serving.destinations import destination
+from isslim.service.serving.model_names import ModelNames
+from isslim.store.aliases import AliasStore
 from isslim.store.bundles import BundleStore
-from isslim.store.errors import CorruptBundle, NotFound
+from isslim.store.errors import CorruptBundle, InUse, NotFound
 from isslim.types.kinds.registry import kind_named
 from isslim.types.manifest import Manifest, VariantName
+from isslim.types.schemas.aliases import Alias
 
 Kind = TypeVar("Kind", bound=LoadedModel[Any])
 Session = TypeVar("Session", bound=OrtSession)
@@ -35,7 +39,7 @@ Opened = TypeVar("Opened")
 LOADS_AT_ONCE = 4
 """Models loaded in parallel; each may exceed the memory limit before others are closed for it."""
 NAME_SECONDS = 0.1
-"""How long a resolved name is cached: a lookup lists all bundles."""
+"""How long the meaning of a name is cached: a lookup reads the aliases, or lists all bundles."""
 LOOKUPS_AT_ONCE = 4
 """Threads for name lookups in the bundle store, which may be remote: they never load models."""
 
@@ -45,6 +49,7 @@ class ModelRegistry:
 
     Args:
         bundles: the bundle store.
+        aliases: names that point at models.
         memory_limit_bytes: size of open graphs above which the least recently used model is closed;
             the requested one stays open.
         threads: of one run.
@@ -52,9 +57,15 @@ class ModelRegistry:
     """
 
     def __init__(
-        self, bundles: BundleStore, memory_limit_bytes: int, threads: int, graph_memory_bytes: int
+        self,
+        bundles: BundleStore,
+        aliases: AliasStore,
+        memory_limit_bytes: int,
+        threads: int,
+        graph_memory_bytes: int,
     ) -> None:
-        self.bundles = bundles
+        self.bundles, self.aliases = bundles, aliases
+        self.names = ModelNames(bundles, aliases)
         self._limit, self._threads = memory_limit_bytes, threads
         self._graph_memory_bytes = graph_memory_bytes
         self._loaded: OrderedDict[str, LoadedModel[Any]] = OrderedDict()
@@ -63,15 +74,16 @@ class ModelRegistry:
         self._loading = ThreadPoolExecutor(LOADS_AT_ONCE, thread_name_prefix="load")
         self._lookups = ThreadPoolExecutor(LOOKUPS_AT_ONCE, thread_name_prefix="lookup")
         self._loads: dict[Hashable, asyncio.Future[Any]] = {}
-        self._names: dict[str, tuple[str, float]] = {}
+        self._meanings: dict[str, tuple[Alias | str, float]] = {}
 
     async def load(self, name: str, kind: type[Kind], ticket: Ticket) -> Kind:
-        """A model by id or name, loaded if necessary.
+        """A model by id, alias or name, loaded if necessary.
 
         Args:
-            name: id or name.
+            name: id, alias or name.
             kind: the class of the required kind.
-            ticket: of the request; the wait and the model are recorded in it.
+            ticket: of the request; the wait, the model and where an alias sent the request are
+                recorded in it.
 
         Raises:
             NotFound: when there is no such model.
@@ -79,13 +91,17 @@ class ModelRegistry:
             RequestError: (wrong-task) when it is a model of another kind.
         """
         with _waiting(ticket):
-            bundle_id = self._remembered_id(name)
-            model = self._unchanged(bundle_id)
-            if model is None:
-                bundle_id, model = await asyncio.get_running_loop().run_in_executor(
-                    self._lookups, self._find, name
+            meaning = self._remembered(name)
+            found = None if meaning is None else destination(meaning, ticket.key)
+            model = None if found is None else self._unchanged(found.model)
+            if found is None or model is None:
+                meaning = await asyncio.get_running_loop().run_in_executor(
+                    self._lookups, self.meaning, name
                 )
-                self._names[name] = (bundle_id, time.monotonic() + NAME_SECONDS)
+                self._meanings[name] = (meaning, time.monotonic() + NAME_SECONDS)
+                found = destination(meaning, ticket.key)
+                model = self._unchanged(found.model)
+            bundle_id, ticket.destination = found.model, found
             if isinstance(model, kind):
                 self._keep(model)
             else:
@@ -106,7 +122,7 @@ class ModelRegistry:
 
         Args:
             model: as `load` returned it.
-            variants: names; none: the model's defaults.
+            variants: names; none: the alias's, or the model's defaults.
             device: where they are to run.
             ticket: of the request; its wait is added to, its device and variants are filled in.
 
@@ -114,7 +130,7 @@ class ModelRegistry:
             UnknownVariant: when the model has no such variant.
             DeviceUnavailable: when the device is not there.
         """
-        names = list(variants) or model.default_variants(device)
+        names = _chosen(model, variants, device, ticket)
 
         def opened() -> dict[VariantName, Session]:
             return {each: model.session(each, device, self._threads) for each in names}
@@ -131,7 +147,7 @@ class ModelRegistry:
 
         Args:
             model: as `load` returned it.
-            variants: names; none: the model's defaults.
+            variants: names; none: the alias's, or the model's defaults.
             device: where they are to run.
             ticket: of the request; its wait is added to, its device and variants are filled in.
 
@@ -139,7 +155,7 @@ class ModelRegistry:
             UnknownVariant: when the model has no such variant.
             DeviceUnavailable: when the device is not there.
         """
-        names = list(variants) or model.default_variants(device)
+        names = _chosen(model, variants, device, ticket)
 
         def started() -> dict[VariantName, SubprocessGraphSession]:
             return {
@@ -168,39 +184,42 @@ class ModelRegistry:
         return found
 
     def resolve(self, name: str) -> str:
-        """The id of a model by id or name; where several have the name, the newest.
+        """The id of a model by id, alias or name; of an alias what it points at, not its canary.
 
         Raises:
             NotFound: when there is no such model.
         """
+        meaning = self.meaning(name)
+        return meaning if isinstance(meaning, str) else meaning.model
+
+    def meaning(self, name: str) -> Alias | str:
+        """What a name means: an alias, or the id of a model.
+
+        Raises:
+            NotFound: when there is no such model.
+        """
+        alias = self.names.alias(name)
+        if alias is not None:
+            return alias
         known = self.bundles.manifests()
         with self._lock:
             for gone in self._loaded.keys() - {bundle_id for bundle_id, _ in known}:
                 self._loaded.pop(gone)  # deleted by another process: its memory is freed too
-        if name in dict(known):
-            return name  # an id first: another model may bear it as its name
-        for bundle_id, manifest in known:
-            if name == manifest.name:
-                return bundle_id
-        if self.bundles.exists(name):
-            return name  # its manifest cannot be read: it can be deleted, and opening it says why
-        raise NotFound(
-            "model", name, [f"{manifest.name} ({bundle_id})" for bundle_id, manifest in known]
-        )
+        return self.names.model(name, known)
 
-    def _remembered_id(self, name: str) -> str:
-        """The cached id of a name; otherwise the name itself, which may be an id."""
+    def forget_meanings(self) -> None:
+        """Looks up every name anew: an alias was moved, or a model deleted."""
+        self._meanings.clear()
+
+    def _remembered(self, name: str) -> Alias | str | None:
+        """What a name meant a moment ago; None: unknown."""
         if name in self._loaded:
             return name  # an id first: another model may bear it as its name
-        bundle_id, until = self._names.get(name, (name, math.inf))
+        meaning, until = self._meanings.get(name, (None, 0.0))
         if time.monotonic() > until:
-            self._names.pop(name, None)
-            return name
-        return bundle_id
-
-    def _find(self, name: str) -> tuple[str, LoadedModel[Any] | None]:
-        bundle_id = self.resolve(name)
-        return bundle_id, self._unchanged(bundle_id)
+            self._meanings.pop(name, None)
+            return None
+        return meaning
 
     def _unchanged(self, bundle_id: str) -> LoadedModel[Any] | None:
         """The model with an id if it is in memory and its files have not changed."""
@@ -260,7 +279,7 @@ class ModelRegistry:
         return self._locks.setdefault(bundle_id, threading.Lock())
 
     def manifest(self, name: str) -> tuple[str, Manifest]:
-        """Id and manifest of a model by id or name."""
+        """Id and manifest of a model by id, alias or name."""
         bundle = self.bundles.open(self.resolve(name))
         return bundle.id, bundle.manifest
 
@@ -275,14 +294,20 @@ class ModelRegistry:
             self._loaded.pop(bundle_id, None)
 
     def delete(self, name: str) -> str:
-        """Removes a model from disk and memory, and ends its processes; returns its id."""
+        """Removes a model from disk and memory, and ends its processes; returns its id.
+
+        Raises:
+            InUse: when an alias needs it.
+        """
         bundle_id = self.resolve(name)
+        if aliases := self.aliases.naming(bundle_id):
+            raise InUse(bundle_id, aliases)
         with self._alone(bundle_id):
             self.bundles.delete(bundle_id)
             with self._lock:
                 model = self._loaded.pop(bundle_id, None)
         self._locks.pop(bundle_id, None)
-        self._names.clear()
+        self.forget_meanings()
         if model is not None:
             # In the background: one of its processes may still be starting, which takes a while.
             self._loading.submit(model.close)
@@ -305,6 +330,14 @@ class ModelRegistry:
     def memory_bytes(self) -> int:
         """Bytes of all open graphs."""
         return sum(model.memory_bytes for model in list(self._loaded.values()))
+
+
+def _chosen(
+    model: LoadedModel[Any], variants: Sequence[VariantName], device: str, ticket: Ticket
+) -> list[VariantName]:
+    """The variants that a request asks for, or else those of the alias that it asks."""
+    named = [] if ticket.variant is None else [ticket.variant]
+    return list(variants) or named or model.default_variants(device)
 
 
 @contextmanager

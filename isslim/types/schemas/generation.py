@@ -29,7 +29,7 @@ class GenerateRequest(BaseModel):
 
     model: PlainText = Field(
         max_length=128,
-        description="id or name of a model; of equal names the newest",
+        description="id, alias or name of a model",
         examples=["demo"],
     )
     prompt: PlainText = Field(

@@ -52,7 +52,7 @@ class QuestionRequest(BaseModel):
 
     model: PlainText = Field(
         max_length=128,
-        description="id or name of a model; where several have the name, the newest",
+        description="id, alias or name of a model",
         examples=["reader"],
     )
     question: SomeText | None = Field(

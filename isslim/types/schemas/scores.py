@@ -31,7 +31,7 @@ class ScoreRequest(BaseModel):
 
     model: PlainText = Field(
         max_length=128,
-        description="id or name of a model; of equal names the newest",
+        description="id, alias or name of a model",
         examples=["demo"],
     )
     texts: Annotated[list[PlainText], at_most(TEXTS, "texts")] | None = Field(

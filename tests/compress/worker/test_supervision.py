@@ -14,10 +14,12 @@ from pathlib import Path
 import pytest
 
 from isslim.compress.worker.supervision import supervise
+from isslim.store.aliases import AliasStore
 from isslim.store.errors import Unavailable
 from isslim.store.records import JobRecords
 from isslim.store.settings import StoreSettings
 from isslim.types.jobs import CompressionRequest, Job, JobState, UploadRef
+from isslim.types.recipe import Recipe
 
 TELLING = """
 import json, sys, time
@@ -189,6 +191,28 @@ def test_child_that_ends_with_nonsense_ends_its_job(
     assert job.problem is not None
     assert job.problem.kind == "worker-fault"
     assert fault in job.problem.detail
+
+
+@pytest.mark.parametrize("ending", ["succeeded", "failed", "cancelled"])
+def test_recipe_promotes_its_model_once_the_job_has_succeeded(
+    ending: str, records: JobRecords, tmp_path: Path
+) -> None:
+    model = UploadRef(sha256="0" * 64, filename="m.pt", size_bytes=1)
+    records.add("prod", CompressionRequest(model=model, recipe=Recipe(promote="prod")))
+    result = {"result": {"model_id": "0123456789abcdef"}}
+    code = f"import json, sys; print(json.dumps({result!r})); sys.exit({ending == 'failed':d})"
+    if ending == "cancelled":
+        # The model is published in the moment in which the job is cancelled.
+        records.begin("prod", 1)
+        code = code.replace("import", "import sqlite3,", 1).replace(
+            "sys; ",
+            f"sys; base = sqlite3.connect({records.url.removeprefix('sqlite:///')!r}); "
+            "base.execute(\"update iss_jobs set state = 'cancelled' where id = 'prod'\"); "
+            "base.commit(); base.close(); ",
+        )
+    asyncio.run(supervise(records, [sys.executable, "-c", code], tmp_path / "work", "prod", 1))
+    found = {each.alias: each.model for each in AliasStore(records.engine).all()}
+    assert found == ({"prod": "0123456789abcdef"} if ending == "succeeded" else {})
 
 
 def test_what_is_said_again_stands_once_in_the_log(records: JobRecords, tmp_path: Path) -> None:

@@ -1,0 +1,161 @@
+"""`/aliases`: names that point at a variant of a model, and are moved by promotion alone."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated
+
+from fastapi import Path, Query, Request, Response
+from starlette.concurrency import run_in_threadpool
+
+from isslim.runtime.errors import UnknownVariant
+from isslim.service.bodies import ROOM, BodyLimits, json_content
+from isslim.service.context import AppContext, Context, context_of
+from isslim.service.openapi import body_of
+from isslim.service.problems import RequestError
+from isslim.service.request_id import request_id
+from isslim.service.routing import checked_router
+from isslim.store.aliases import Author
+from isslim.types.manifest import Manifest, VariantName
+from isslim.types.names import NAME, is_model_id
+from isslim.types.schemas.aliases import (
+    Alias,
+    AliasDetail,
+    AliasRequest,
+    AliasState,
+    CanaryRequest,
+    Candidate,
+    Note,
+    ShadowRequest,
+)
+from isslim.types.schemas.problems import ProblemDocument
+
+router = checked_router("/aliases", tag="aliases")
+AliasName = Annotated[str, Path(description="name of an alias", examples=["prod"])]
+QueryNote = Annotated[Note, Query(description="for the audit trail", examples=["too slow"])]
+MISSING = {404: {"model": ProblemDocument}}
+
+
+@router.get("", summary="All aliases")
+def list_aliases(context: Context) -> list[Alias]:
+    """Every alias with what it points at, by name."""
+    return context.models.aliases.all()
+
+
+@router.put(
+    "/{alias}",
+    response_model=Alias,
+    summary="Point an alias at a model",
+    responses={
+        status: {"model": ProblemDocument} for status in (400, 404, 409, 413, 415, 422, 503)
+    },
+    openapi_extra=body_of(AliasRequest),
+)
+async def put_alias(alias: AliasName, http: Request) -> Alias:
+    """Makes the alias, or promotes the model to it; requests follow within a second.
+
+    Shadow and canary are replaced too: those that are not named end.
+    """
+    context, content = context_of(http), await json_content(http)
+    request = await context.bodies.read(content, AliasRequest, BodyLimits(ROOM, {}))
+    return await run_in_threadpool(_put, context, alias, request, _author(http, request.note))
+
+
+@router.get("/{alias}", summary="An alias and its history", responses=MISSING)
+def get_alias(alias: AliasName, context: Context) -> AliasDetail:
+    """What it points at, and the audit trail of its changes."""
+    found = context.models.aliases.get(alias)
+    return AliasDetail(**dict(found), history=context.models.aliases.history(alias))
+
+
+@router.post(
+    "/{alias}/rollback",
+    summary="Undo the last promotion",
+    responses={status: {"model": ProblemDocument} for status in (404, 409)},
+)
+def roll_back(alias: AliasName, request: Request, context: Context, note: QueryNote = "") -> Alias:
+    """Ends the canary where there is one; otherwise the alias points at what it did before.
+
+    Asked again, it goes back further, over models that were deleted since.
+    """
+    author, models = _author(request, note), context.models
+    found = models.aliases.roll_back(alias, author, models.bundles.exists)
+    models.forget_meanings()
+    return found
+
+
+@router.delete("/{alias}", status_code=204, summary="Delete an alias", responses=MISSING)
+def delete_alias(
+    alias: AliasName, request: Request, context: Context, note: QueryNote = ""
+) -> Response:
+    """Its audit trail stays: an alias that is made again under the name continues it."""
+    context.models.aliases.delete(alias, _author(request, note))
+    context.models.forget_meanings()
+    return Response(status_code=204)
+
+
+def _author(request: Request, note: str) -> Author:
+    return Author(request_id() or "", request.client.host if request.client else "", note)
+
+
+def _put(context: AppContext, alias: str, request: AliasRequest, author: Author) -> Alias:
+    if re.fullmatch(NAME, alias) is None or is_model_id(alias):
+        raise _invalid(
+            "path/alias",
+            f"'{alias}' cannot be an alias: use at most 64 letters, digits, dots, underscores and "
+            "hyphens, the first a letter or digit, and not the form of a model's id",
+        )
+    model_id, manifest = context.models.manifest(request.model)
+    shadow = _candidate(context, "shadow", request.shadow, (model_id, manifest))
+    canary = _candidate(context, "canary", request.canary, (model_id, manifest))
+    variant = request.variant
+    if variant is None and (shadow is not None or canary is not None):
+        variant = manifest.variants[-1].name
+    if variant is not None:
+        _check_variant(manifest, variant)
+    state = AliasState(
+        model=model_id, variant=variant, note=request.note, shadow=shadow, canary=canary
+    )
+    for role, candidate in (("shadow", shadow), ("canary", canary)):
+        if candidate is not None and candidate.target == state.target:
+            raise _invalid(f"body/{role}", f"it is {state.target}, as what it is to be tried for")
+    found = context.models.aliases.point(alias, state, author)
+    context.models.forget_meanings()
+    return found
+
+
+def _candidate(
+    context: AppContext,
+    role: str,
+    request: ShadowRequest | CanaryRequest | None,
+    own: tuple[str, Manifest],
+) -> Candidate | None:
+    """A shadow or canary, checked.
+
+    Args:
+        context: of the app.
+        role: its field.
+        request: what is asked for; None: none.
+        own: id and manifest of the alias's model.
+    """
+    if request is None:
+        return None
+    model_id, manifest = own if request.model is None else context.models.manifest(request.model)
+    if manifest.task != own[1].task:
+        raise _invalid(
+            f"body/{role}/model",
+            f"'{manifest.name}' is of the kind {manifest.task}, and the alias's model of the kind "
+            f"{own[1].task}: they cannot take the same requests",
+        )
+    variant = request.variant or manifest.variants[-1].name
+    _check_variant(manifest, variant)
+    return Candidate(model=model_id, variant=variant, share=request.share, rule=request.rule)
+
+
+def _check_variant(manifest: Manifest, variant: VariantName) -> None:
+    if manifest.variant(variant) is None:
+        raise UnknownVariant(variant, [each.name for each in manifest.variants])
+
+
+def _invalid(pointer: str, detail: str) -> RequestError:
+    return RequestError("invalid-request", detail, [{"pointer": f"/{pointer}", "detail": detail}])

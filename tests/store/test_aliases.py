@@ -1,0 +1,123 @@
+"""Aliases in the database: moved, rolled back, and every change on record."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from isslim.store.aliases import AliasStore, Author
+from isslim.store.errors import NotFound, NothingEarlier
+from isslim.store.records import JobRecords
+from isslim.store.settings import StoreSettings
+from isslim.types.schemas.aliases import AliasState, Candidate, Rule, Target
+from tests.postgres import new_database, server
+
+OLD, NEW, THIRD = "1" * 16, "2" * 16, "3" * 16
+ME = Author("request-1", "10.0.0.7", "why not")
+
+
+def state(model: str, canary: str | None = None) -> AliasState:
+    tried = canary and Candidate(
+        model=canary, variant="compressed", share=0.05, rule=Rule(change_below=0.1, requests=9)
+    )
+    return AliasState(model=model, variant="compressed-int8", canary=tried or None)
+
+
+@pytest.fixture
+def aliases(settings: StoreSettings) -> AliasStore:
+    return AliasStore(JobRecords(settings).engine)
+
+
+def roll_back(aliases: AliasStore, gone: str = "") -> str:
+    return aliases.roll_back("prod", ME, lambda model: model != gone).model
+
+
+def test_rollback_goes_back_step_by_step_and_over_what_is_gone(aliases: AliasStore) -> None:
+    for model in (OLD, NEW, NEW, THIRD):
+        aliases.point("prod", state(model), ME)
+    assert [str(each) for each in aliases.get("prod").earlier] == [
+        f"{OLD}:compressed-int8",
+        f"{NEW}:compressed-int8",
+    ]
+    assert roll_back(aliases) == NEW
+    assert roll_back(aliases) == OLD
+    with pytest.raises(NothingEarlier):
+        roll_back(aliases)
+    for model in (NEW, THIRD):
+        aliases.point("prod", state(model), ME)
+    assert roll_back(aliases, gone=NEW) == OLD
+    with pytest.raises(NotFound, match="there is: prod"):
+        aliases.roll_back("nope", ME, lambda model: True)
+
+
+def test_rollback_ends_a_canary_first(aliases: AliasStore) -> None:
+    aliases.point("prod", state(OLD), ME)
+    aliases.point("prod", state(NEW, canary=THIRD), ME)
+    assert aliases.naming(THIRD) == ["prod"]
+    assert roll_back(aliases) == NEW
+    assert aliases.get("prod").canary is None
+    assert aliases.naming(THIRD) == []
+    assert roll_back(aliases) == OLD
+
+
+def test_trail_names_every_change_and_none_that_changed_nothing(aliases: AliasStore) -> None:
+    for model in (OLD, OLD, NEW):
+        aliases.point("prod", state(model), ME)
+    roll_back(aliases)
+    aliases.delete("prod", ME)
+    assert aliases.all() == []
+    assert aliases.point("prod", state(THIRD), Author("job 7")).version == 5
+    trail = aliases.history("prod")
+    assert [(each.version, each.action, each.by) for each in trail] == [
+        (5, "set", "job 7"),
+        (4, "deleted", "request-1"),
+        (3, "rolled back", "request-1"),
+        (2, "set", "request-1"),
+        (1, "set", "request-1"),
+    ]
+    assert (trail[2].remote, trail[2].note) == ("10.0.0.7", "why not")
+    models = [
+        (each.before and each.before.model, each.after and each.after.model) for each in trail
+    ]
+    assert models == [(None, THIRD), (OLD, None), (NEW, OLD), (OLD, NEW), (None, OLD)]
+
+
+def test_trial_ends_once_and_not_for_an_alias_that_was_moved_meanwhile(aliases: AliasStore) -> None:
+    tried = Target(model=THIRD, variant="compressed")
+    seen = aliases.point("prod", state(OLD, canary=THIRD), ME)
+    assert aliases.end_trial(seen, tried, Author("rule"), promote=True)
+    assert not aliases.end_trial(seen, tried, Author("rule"), promote=False)
+    assert aliases.get("prod").target == tried
+    assert roll_back(aliases) == OLD
+    seen = aliases.point("prod", state(OLD, canary=THIRD), ME)
+    assert aliases.end_trial(seen, tried, Author("rule", note="1 of 3 failed"), promote=False)
+    assert (aliases.get("prod").model, aliases.get("prod").canary) == (OLD, None)
+    assert aliases.history("prod")[0].note == "1 of 3 failed"
+
+
+def changes_of_two_processes(settings: StoreSettings) -> None:
+    stores = [AliasStore(JobRecords(settings).engine) for _ in range(2)]
+
+    def change(number: int) -> None:
+        stores[number % 2].point("prod", state(f"{number:016x}"), ME)
+
+    with ThreadPoolExecutor(4) as threads:
+        list(threads.map(change, range(16)))
+    trail = stores[0].history("prod")
+    assert sorted(each.version for each in trail) == list(range(1, 17))
+    for newer, older in pairwise(trail):
+        assert newer.before == older.after
+    assert stores[1].get("prod").state == trail[0].after
+
+
+def test_no_change_is_lost_among_others(settings: StoreSettings) -> None:
+    changes_of_two_processes(settings)
+
+
+@pytest.mark.slow
+def test_no_change_is_lost_among_others_in_postgres(tmp_path: Path) -> None:
+    with server() as address:
+        changes_of_two_processes(StoreSettings(home=tmp_path, database_url=new_database(address)))
