@@ -206,7 +206,7 @@ def test_import_that_is_not_allowed_is_found(tmp_path: Path) -> None:
 
 WITHOUT_ARGS = re.compile(r"\b[Ss]ee `\w+(\.\w+)+`")
 """An override says whose arguments it has, and adds nothing to them."""
-DECLARED_ELSEWHERE = {"command", "callback", "get", "post", "delete"}
+DECLARED_ELSEWHERE = {"command", "callback", "get", "post", "put", "delete"}
 """Decorators of commands and routes, whose arguments carry their own description."""
 OPTIONS = ("typer.", "AsJson")
 """What the arguments of a command hold: options of its own, or the one that all commands share."""

@@ -16,9 +16,11 @@ from isslim.service.serving.executor import Executor
 from isslim.service.serving.latency_cache import LatencyCache
 from isslim.service.serving.registry import ModelRegistry
 from isslim.service.serving.signed_states import SignedStates
+from isslim.service.serving.trials import Trials
 from isslim.settings.service import ServiceSettings
 from isslim.store.aliases import AliasStore
 from isslim.store.bundles import BundleStore
+from isslim.store.comparisons import ComparisonStore
 from isslim.store.keys import shared_key
 from isslim.store.liveness import Locks, locks_of
 from isslim.store.queue import JobQueue
@@ -46,6 +48,7 @@ class AppContext:
         executor: runs them.
         variants: runs several variants for one request.
         states: of texts, in the hands of their senders.
+        trials: of aliases' shadows and canaries.
         latency_cache: earlier latency comparisons.
         ending: set when the process was asked to stop; event streams end then.
     """
@@ -62,6 +65,7 @@ class AppContext:
     executor: Executor
     variants: VariantComparison
     states: SignedStates
+    trials: Trials
     latency_cache: LatencyCache = field(default_factory=LatencyCache)
     ending: threading.Event = field(default_factory=threading.Event)
 
@@ -71,25 +75,29 @@ class AppContext:
         metrics, bundles = Metrics(), BundleStore(settings)
         queue = JobQueue(settings, bundles)
         executor = Executor(settings.runs_at_once, metrics.shared.observe)
+        admission = Admission(settings.runs_at_once + settings.waiting_limit, metrics)
+        engine = queue.records.engine
+        models = ModelRegistry(
+            bundles,
+            AliasStore(engine),
+            settings.memory_limit_bytes,
+            settings.threads,
+            settings.graph_memory_bytes,
+        )
         return cls(
             settings=settings,
             metrics=metrics,
-            models=ModelRegistry(
-                bundles,
-                AliasStore(queue.records.engine),
-                settings.memory_limit_bytes,
-                settings.threads,
-                settings.graph_memory_bytes,
-            ),
+            models=models,
             uploads=UploadStore(settings),
             queue=queue,
             locks=locks_of(settings),
             sweeps=SweepStore(queue, bundles),
             bodies=BodyReader(),
-            admission=Admission(settings.runs_at_once + settings.waiting_limit, metrics),
+            admission=admission,
             executor=executor,
             variants=VariantComparison(executor, metrics),
             states=SignedStates(lambda: _state_key(settings), settings.state_seconds),
+            trials=Trials(models, executor, admission, metrics.trials, ComparisonStore(engine)),
         )
 
     def check_readable(self) -> dict[str, int]:
@@ -106,6 +114,7 @@ class AppContext:
         """Releases everything without waiting for runs."""
         self.bodies.close()
         self.executor.close()
+        self.trials.close()
         closing = threading.Thread(target=self.models.close, daemon=True)
         closing.start()
         closing.join(CLOSE_SECONDS)

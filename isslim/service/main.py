@@ -98,7 +98,7 @@ def create_app(settings: ServiceSettings | None = None) -> FastAPI:
         ),
     )
     app.add_middleware(Compression, **GZIP)
-    app.add_middleware(ServedModel)
+    app.add_middleware(ServedModel, trials=context.trials)
     app.add_middleware(RequestMetrics, histogram=context.metrics.requests)
     app.add_middleware(RequestId)
     return app

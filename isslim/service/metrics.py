@@ -2,9 +2,63 @@
 
 from __future__ import annotations
 
-from prometheus_client import CollectorRegistry, Gauge, Histogram
+import math
+from collections.abc import Mapping
 
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+_CHANGES = (1e-6, 1e-5, 1e-4, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1)
+_RATIOS = (0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 0.9, 1, 1.1, 1.5, 2, 3, 5, 10)
 _SECONDS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10)
+
+
+class TrialMetrics:
+    """Live comparisons of aliases' shadows and canaries.
+
+    Args:
+        registry: of all metrics.
+    """
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.log_prob_change = Histogram(
+            "isslim_shadow_log_prob_change",
+            "Absolute difference of a request's mean log-probability per token, nats",
+            ("alias",),
+            buckets=_CHANGES,
+            registry=registry,
+        )
+        self.same_decision = Counter(
+            "isslim_shadow_same_decision",
+            "Requests whose every most likely token, or answer, was the same, and others",
+            ("alias", "same"),
+            registry=registry,
+        )
+        self.time_ratio = Histogram(
+            "isslim_shadow_time_ratio",
+            "Run time of what is tried / of what the alias points at",
+            ("alias",),
+            buckets=_RATIOS,
+            registry=registry,
+        )
+        self.dropped = Counter(
+            "isslim_shadow_dropped",
+            "Requests that were not compared, as others waited",
+            ("alias",),
+            registry=registry,
+        )
+
+    def observe(self, alias: str, figures: Mapping[str, float], *, is_text: bool) -> None:
+        """Records a comparison.
+
+        Args:
+            alias: its name.
+            figures: of the comparison (`isslim/store/comparisons.py`).
+            is_text: whether there are log-probabilities.
+        """
+        if is_text:
+            self.log_prob_change.labels(alias).observe(figures["change"])
+        self.same_decision.labels(alias, str(figures["same"] == 1.0).lower()).inc()
+        self.time_ratio.labels(alias).observe(math.exp(figures["log_time_ratio"]))
 
 
 class Metrics:
@@ -12,10 +66,12 @@ class Metrics:
 
     Attributes:
         registry: what `/metrics` prints.
+        trials: of shadows and canaries.
     """
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
+        self.trials = TrialMetrics(self.registry)
         self.requests = Histogram(
             "http_server_request_duration_seconds",
             "Time of an HTTP request",

@@ -1,4 +1,4 @@
-"""The header `x-isslim-model`: which variants of which model gave an answer."""
+"""Which variants of which model gave an answer, as a header, and what comes after the answer."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from isslim.service.serving.admission import ticket_of
+from isslim.service.serving.trials import Trials
 
 HEADER = "x-isslim-model"
 
@@ -15,19 +16,28 @@ class ServedModel:
 
     Args:
         app: what comes behind.
+        trials: are told of every answer once it was sent.
     """
 
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
+    def __init__(self, app: ASGIApp, trials: Trials) -> None:
+        self._app, self._trials = app, trials
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Adds the header."""
+        status = 500
 
         async def named(message: Message) -> None:
-            ticket = ticket_of(scope)
-            if message["type"] == "http.response.start" and ticket is not None and ticket.variants:
-                names = [f"{ticket.model}:{variant}" for variant in ticket.variants]
-                MutableHeaders(scope=message)[HEADER] = ", ".join(names)
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status, ticket = message["status"], ticket_of(scope)
+                if ticket is not None and ticket.variants:
+                    names = [f"{ticket.model}:{variant}" for variant in ticket.variants]
+                    MutableHeaders(scope=message)[HEADER] = ", ".join(names)
             await send(message)
 
-        await self._app(scope, receive, named)
+        try:
+            await self._app(scope, receive, named)
+        finally:
+            ticket = ticket_of(scope)
+            if ticket is not None:
+                self._trials.answered(ticket, status)

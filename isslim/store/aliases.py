@@ -191,6 +191,10 @@ class AliasStore:
     def delete(self, alias: str, author: Author) -> None:
         """Removes an alias; its trail stays.
 
+        Args:
+            alias: its name.
+            author: who asks for it.
+
         Raises:
             NotFound: when there is no such alias.
         """

@@ -48,7 +48,7 @@ def client(models: tuple[str, str], tmp_path: Path) -> Iterator[TestClient]:
 
 
 def ask(client: TestClient, model: str, **more: Any) -> dict[str, Any]:
-    answer = client.post("/score", json={"model": model, "texts": ["the cat"], **more})
+    answer = client.post("/score", json={"model": model, "texts": ["the cat"]} | more)
     assert answer.status_code == 200, answer.text
     body: dict[str, Any] = answer.json()
     named = [f"{body['model_id']}:{each['variant']}" for each in body["variants"]]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import Path, Query, Request, Response
 from starlette.concurrency import run_in_threadpool
@@ -16,6 +16,8 @@ from isslim.service.problems import RequestError
 from isslim.service.request_id import request_id
 from isslim.service.routing import checked_router
 from isslim.store.aliases import Author
+from isslim.types.kinds.language import LANGUAGE
+from isslim.types.kinds.questions import QUESTIONS
 from isslim.types.manifest import Manifest, VariantName
 from isslim.types.names import NAME, is_model_id
 from isslim.types.schemas.aliases import (
@@ -29,11 +31,14 @@ from isslim.types.schemas.aliases import (
     ShadowRequest,
 )
 from isslim.types.schemas.problems import ProblemDocument
+from isslim.types.schemas.trials import TrialReport
 
 router = checked_router("/aliases", tag="aliases")
 AliasName = Annotated[str, Path(description="name of an alias", examples=["prod"])]
 QueryNote = Annotated[Note, Query(description="for the audit trail", examples=["too slow"])]
-MISSING = {404: {"model": ProblemDocument}}
+COMPARED = (LANGUAGE.name, QUESTIONS.name)
+"""Kinds of models whose answers are compared, by `/score` and `/qa`."""
+MISSING: dict[int | str, dict[str, Any]] = {404: {"model": ProblemDocument}}
 
 
 @router.get("", summary="All aliases")
@@ -66,6 +71,12 @@ def get_alias(alias: AliasName, context: Context) -> AliasDetail:
     """What it points at, and the audit trail of its changes."""
     found = context.models.aliases.get(alias)
     return AliasDetail(**dict(found), history=context.models.aliases.history(alias))
+
+
+@router.get("/{alias}/shadow", summary="What a shadow or canary has shown", responses=MISSING)
+async def get_trials(alias: AliasName, context: Context) -> TrialReport:
+    """Counts, means and 95 % intervals over all processes since the alias was last changed."""
+    return await context.trials.report(await run_in_threadpool(context.models.aliases.get, alias))
 
 
 @router.post(
@@ -105,20 +116,21 @@ def _put(context: AppContext, alias: str, request: AliasRequest, author: Author)
             f"'{alias}' cannot be an alias: use at most 64 letters, digits, dots, underscores and "
             "hyphens, the first a letter or digit, and not the form of a model's id",
         )
-    model_id, manifest = context.models.manifest(request.model)
+    model_id, manifest, variant = _meant(context, request.model, request.variant)
     shadow = _candidate(context, "shadow", request.shadow, (model_id, manifest))
     canary = _candidate(context, "canary", request.canary, (model_id, manifest))
-    variant = request.variant
     if variant is None and (shadow is not None or canary is not None):
         variant = manifest.variants[-1].name
-    if variant is not None:
-        _check_variant(manifest, variant)
     state = AliasState(
         model=model_id, variant=variant, note=request.note, shadow=shadow, canary=canary
     )
     for role, candidate in (("shadow", shadow), ("canary", canary)):
         if candidate is not None and candidate.target == state.target:
             raise _invalid(f"body/{role}", f"it is {state.target}, as what it is to be tried for")
+    if shadow is not None and canary is not None and shadow.target == canary.target:
+        raise _invalid(
+            "body/shadow", f"it is {shadow.target}, as the canary, which is compared too"
+        )
     found = context.models.aliases.point(alias, state, author)
     context.models.forget_meanings()
     return found
@@ -140,21 +152,43 @@ def _candidate(
     """
     if request is None:
         return None
-    model_id, manifest = own if request.model is None else context.models.manifest(request.model)
+    model_id, manifest, variant = _meant(context, request.model or own[0], request.variant)
     if manifest.task != own[1].task:
         raise _invalid(
             f"body/{role}/model",
             f"'{manifest.name}' is of the kind {manifest.task}, and the alias's model of the kind "
             f"{own[1].task}: they cannot take the same requests",
         )
-    variant = request.variant or manifest.variants[-1].name
-    _check_variant(manifest, variant)
-    return Candidate(model=model_id, variant=variant, share=request.share, rule=request.rule)
+    if request.rule is not None and manifest.task not in COMPARED:
+        raise _invalid(
+            f"body/{role}/rule",
+            f"answers of the kind {manifest.task} are not compared, only those of "
+            f"{' and '.join(COMPARED)}: leave the rule out",
+        )
+    tried = variant or manifest.variants[-1].name
+    return Candidate(model=model_id, variant=tried, share=request.share, rule=request.rule)
 
 
-def _check_variant(manifest: Manifest, variant: VariantName) -> None:
-    if manifest.variant(variant) is None:
+def _meant(
+    context: AppContext, name: str, variant: VariantName | None
+) -> tuple[str, Manifest, VariantName | None]:
+    """Id, manifest and variant of what is to be promoted; of an alias what it points at.
+
+    Args:
+        context: of the app.
+        name: id, alias or name of a model.
+        variant: that is asked for.
+
+    Raises:
+        UnknownVariant: when the model has no such variant.
+    """
+    meaning = context.models.meaning(name)
+    if isinstance(meaning, Alias):
+        name, variant = meaning.model, variant or meaning.variant
+    model_id, manifest = context.models.manifest(name)
+    if variant is not None and manifest.variant(variant) is None:
         raise UnknownVariant(variant, [each.name for each in manifest.variants])
+    return model_id, manifest, variant
 
 
 def _invalid(pointer: str, detail: str) -> RequestError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 from fastapi import Request, Response
 
@@ -26,6 +27,7 @@ from isslim.service.problems import RequestError
 from isslim.service.routing import checked_router
 from isslim.service.serving.batching import Job
 from isslim.service.serving.compare_variants import ComparedRun, Timed
+from isslim.service.serving.repeatable import Outcome, Repeatable
 from isslim.service.serving.runners import score_windows
 from isslim.service.timing import json_with_server_timing
 from isslim.service.uploads import refuse_long
@@ -75,6 +77,9 @@ async def answer_questions(http: Request) -> Response:
         request = await context.bodies.read(content, QuestionRequest, _limits(settings))
         model = await context.models.load(request.model, LoadedQuestionModel, ticket)
         sessions = await context.models.open(model, request.variants, request.device, ticket)
+        ticket.repeatable = Repeatable(
+            LoadedQuestionModel, request.device, partial(_outcome, request, settings)
+        )
 
         def encode() -> list[EncodedQuestion]:
             return _encoded(request.pairs(), model.codec, settings)
@@ -151,6 +156,19 @@ def _answered(
     ]
     search_ms = sum(each.search_ms for each in found)
     return Timed(Answered(answers, search_ms), sum(each.run_ms for each in found))
+
+
+def _outcome(
+    request: QuestionRequest,
+    settings: ServiceSettings,
+    model: LoadedQuestionModel,
+    session: QuestionSession,
+) -> Job[Outcome]:
+    """Answers questions for a comparison of models."""
+    encoded = _encoded(request.pairs(), model.codec, settings)
+    timed = yield from _answered(session, encoded, request)
+    spans = tuple((each.start, each.end) for each in timed.result.answers)
+    return Outcome(log_prob=None, decisions=spans, run_ms=timed.run_ms)
 
 
 def _answer(found: AnswerResult, windows: int) -> QuestionAnswer:

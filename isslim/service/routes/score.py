@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from dataclasses import dataclass
+from functools import partial
 
 from fastapi import Request, Response
 from pydantic import TypeAdapter
@@ -21,6 +22,7 @@ from isslim.service.problems import RequestError
 from isslim.service.routing import checked_router
 from isslim.service.serving.batching import Job
 from isslim.service.serving.compare_variants import ComparedRun, Timed
+from isslim.service.serving.repeatable import Outcome, Repeatable
 from isslim.service.serving.runners import score_sequences
 from isslim.service.timing import json_response
 from isslim.service.uploads import refuse_long
@@ -84,6 +86,9 @@ async def score_texts(http: Request) -> Response:
         given = _given(request)
         model = await context.models.load(request.model, LoadedLanguageModel, ticket)
         sessions = await context.models.open(model, request.variants, request.device, ticket)
+        ticket.repeatable = Repeatable(
+            LoadedLanguageModel, request.device, partial(_outcome, given, settings)
+        )
 
         def encode() -> EncodedTexts:
             encoded = _encoded(given, model.codec, settings)
@@ -180,6 +185,24 @@ def _scored(
         if request.per_token
     ]
     return Timed(ScoredTexts(texts, tokens, _overall(scores)), 1e3 * seconds)
+
+
+def _outcome(
+    given: list[str] | list[list[int]],
+    settings: ServiceSettings,
+    model: LoadedLanguageModel,
+    session: LanguageSession,
+) -> Job[Outcome]:
+    """Scores texts for a comparison of models: each reads them in its own way."""
+    codec = model.codec
+    sequences = _sequences(given, codec, settings)
+    scores, seconds = yield from score_sequences(session, sequences, codec.start_id, top_k=1)
+    counted = sum(each.counted for each in scores)
+    return Outcome(
+        log_prob=sum(each.total for each in scores) / counted if counted else None,
+        decisions=tuple(codec.token(top[0][0]) for each in scores for top in each.top if top),
+        run_ms=1e3 * seconds,
+    )
 
 
 def _schema(run: ComparedRun[ScoredTexts], queue_ms: float, tokenize_ms: float) -> VariantScore:

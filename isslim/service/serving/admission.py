@@ -17,6 +17,7 @@ from isslim.service.metrics import Metrics
 from isslim.service.problems import RequestError
 from isslim.service.request_id import request_id
 from isslim.service.serving.destinations import Destination
+from isslim.service.serving.repeatable import Repeatable
 from isslim.types.manifest import VariantName
 
 TIMEOUT_HEADER = "x-request-timeout-ms"
@@ -43,6 +44,8 @@ class Ticket:
         deadline: by `time.monotonic`; no run starts after it.
         key: of the sender, or else of the request: an alias sends equal ones to the same model.
         destination: where the request goes, once the meaning of its model's name is known.
+        is_background: whether nobody waits for it.
+        repeatable: how to answer it again, for a comparison; None: its kind is not compared.
     """
 
     model: str = ""
@@ -53,6 +56,8 @@ class Ticket:
     deadline: float = math.inf
     key: str = ""
     destination: Destination | None = None
+    is_background: bool = False
+    repeatable: Repeatable | None = None
 
     @property
     def variant(self) -> VariantName | None:
@@ -76,6 +81,10 @@ class Admission:
     def __init__(self, limit: int, metrics: Metrics) -> None:
         self._limit, self._metrics = limit, metrics
         self._pending = 0
+
+    def is_half_full(self) -> bool:
+        """Whether more than half of those that may wait or run do."""
+        return 2 * self._pending > self._limit
 
     @asynccontextmanager
     async def admit(self, request: Request, seconds: float, setting: str) -> AsyncIterator[Ticket]:

@@ -139,9 +139,11 @@ class Account:
 
     Attributes:
         finish: the tag at which its runs so far end.
+        is_background: whether it only runs what nobody waits for: all others come first.
     """
 
     finish: float = 0.0
+    is_background: bool = False
 
     def is_over(self) -> bool:
         """Whether the job's time is over: it gets no further turn."""
@@ -167,10 +169,13 @@ class Turn(Generic[Owned]):
 
 @dataclass
 class _Line(Generic[Owned]):
-    """What waits for one lane, least tag first, and how many of it are running."""
+    """What waits for one lane and how many of it are running.
+
+    Turns of the background come last, and otherwise the least tag first.
+    """
 
     lane: Lane
-    waiting: list[tuple[float, int, Turn[Owned]]] = field(default_factory=list)
+    waiting: list[tuple[bool, float, int, Turn[Owned]]] = field(default_factory=list)
     running: int = 0
 
     def is_ready(self) -> bool:
@@ -193,7 +198,7 @@ class FairQueue(Generic[Owned]):
             tag = max(tag, account.finish)
             account.finish = tag + turn.run.cost
         line = self._lines.setdefault(turn.lane.owner, _Line(turn.lane))
-        insort(line.waiting, (tag, next(self._order), turn))
+        insort(line.waiting, (account.is_background, tag, next(self._order), turn))
 
     def is_ready(self) -> bool:
         """Whether `take` would find something."""
@@ -202,23 +207,28 @@ class FairQueue(Generic[Owned]):
     def take(self) -> list[Turn[Owned]]:
         """What is to be run next, together; empty when nothing can be. It is `ended` later."""
         while ready := [line for line in self._lines.values() if line.is_ready()]:
-            line = min(ready, key=lambda each: each.waiting[0][:2])
+            line = min(ready, key=lambda each: each.waiting[0][:3])
             seen = line.waiting[:MAX_LOOKED_AT]
-            line.waiting[:MAX_LOOKED_AT] = [each for each in seen if not each[2].account.is_over()]
+            line.waiting[:MAX_LOOKED_AT] = [each for each in seen if not each[3].account.is_over()]
             if line.waiting:
                 return self._taken(line)
             self._forget(line)
         return []
 
     def _taken(self, line: _Line[Owned]) -> list[Turn[Owned]]:
-        tag, _, first = line.waiting[0]
-        self._now = max(self._now, tag)
+        is_background, tag, _, first = line.waiting[0]
+        if not is_background:
+            self._now = max(self._now, tag)
         chosen = [0]
         if first.run is not None:
             seen = line.waiting[:MAX_LOOKED_AT]
-            inputs = [turn.run.input for _, _, turn in seen if turn.run is not None]
+            inputs = [
+                turn.run.input
+                for background, _, _, turn in seen
+                if turn.run is not None and background is is_background
+            ]
             chosen = sorted(first.run.runner.choose(inputs))
-        turns = [line.waiting[index][2] for index in chosen]
+        turns = [line.waiting[index][3] for index in chosen]
         for index in reversed(chosen):
             del line.waiting[index]
         line.running += 1
@@ -233,7 +243,7 @@ class FairQueue(Generic[Owned]):
     def drop(self, account: Owned) -> None:
         """Removes all turns of a job."""
         for line in list(self._lines.values()):
-            line.waiting = [each for each in line.waiting if each[2].account is not account]
+            line.waiting = [each for each in line.waiting if each[3].account is not account]
             self._forget(line)
 
     def _forget(self, line: _Line[Owned]) -> None:

@@ -52,6 +52,7 @@ class _Task(Account):
 
     def __init__(self, job: Job[Any], ticket: Ticket, owner: Hashable | None) -> None:
         self.job, self.ticket = job, ticket
+        self.is_background = ticket.is_background
         self.lane = Lane(self if owner is None else owner, MAX_OF_A_MODEL)
         self.loop = asyncio.get_running_loop()
         self.awaited: asyncio.Future[Any] = self.loop.create_future()

@@ -34,6 +34,7 @@ class Asking(Account):
     name: str
     is_late: bool = False
     finish: float = field(default=0.0)
+    is_background: bool = False
 
     def is_over(self) -> bool:
         return self.is_late
@@ -148,3 +149,17 @@ def test_what_is_over_or_dropped_takes_no_turn_and_no_place_in_a_shared_run() ->
     queue.put(turn(accounts["a"], runner))
     assert taken(queue) == ""
     assert not queue.is_ready()
+
+
+def test_background_comes_last_whatever_it_costs_and_shares_no_run_with_others() -> None:
+    queue, runner, other = FairQueue[Asking](), Shared(most=8), Shared()
+    for name in "xy":
+        queue.put(turn(Asking(name, is_background=True), runner, 0.1))
+    queue.put(turn(Asking("z", is_background=True), other, 0.1))
+    for name in "ab":
+        queue.put(turn(Asking(name), runner, 50.0))
+    queue.put(turn(Asking("c"), other, 500.0))
+    assert [taken(queue) for _ in range(4)] == ["ab", "c", "xy", "z"]
+    # What it was given counts for nobody else.
+    queue.put(turn(Asking("d"), runner))
+    assert taken(queue) == "d"

@@ -1,0 +1,197 @@
+"""Tries an alias's shadow or canary on live requests, after their answers were sent.
+
+A request is run again by what the alias points at and by the candidate, one after the other, so
+that their times are comparable, and with the least priority: whatever somebody waits for comes
+first. When more than half of the queue is in use, it is left out. What was found is added to the
+database every moment, where rules are decided on the sums of all processes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+from isslim.runtime.errors import RunStopped
+from isslim.service.metrics import TrialMetrics
+from isslim.service.serving.admission import Admission, Ticket
+from isslim.service.serving.destinations import is_among
+from isslim.service.serving.executor import Executor
+from isslim.service.serving.registry import ModelRegistry
+from isslim.service.serving.repeatable import Outcome, Repeatable
+from isslim.service.serving.trial_report import decide, report_of, trial_of
+from isslim.store.aliases import Author
+from isslim.store.comparisons import ComparisonStore, Key, Tally, key_of
+from isslim.store.errors import StorageUnavailable, Unavailable
+from isslim.types.kinds.language import LANGUAGE
+from isslim.types.schemas.aliases import Alias, Candidate, Target
+from isslim.types.schemas.trials import Role, TrialReport
+
+_LOG = logging.getLogger("service.trials")
+WRITE_SECONDS, RUN_SECONDS = 0.3, 30.0
+"""Pause between writings; time after which a request is left out."""
+MAX_WAITING = 16
+"""Requests that wait to be compared."""
+PASSING = (TimeoutError, RunStopped, Unavailable, StorageUnavailable)
+"""Faults that say nothing about the candidate."""
+
+
+class Trials:
+    """The comparisons of one process.
+
+    Args:
+        models: in memory.
+        executor: where they run.
+        admission: knows how much of the queue is in use.
+        metrics: where every comparison is recorded.
+        comparisons: where their sums are kept.
+    """
+
+    def __init__(
+        self,
+        models: ModelRegistry,
+        executor: Executor,
+        admission: Admission,
+        metrics: TrialMetrics,
+        comparisons: ComparisonStore,
+    ) -> None:
+        self._models, self._executor, self._admission = models, executor, admission
+        self._metrics, self._comparisons = metrics, comparisons
+        self._found: dict[Key, tuple[Alias, Candidate, Tally]] = {}
+        self._running: set[asyncio.Task[None]] = set()
+        self._writing: asyncio.Task[None] | None = None
+        # One at a time: what is read for a decision holds what was written before.
+        self._writer = ThreadPoolExecutor(1, thread_name_prefix="trials")
+
+    @property
+    def running(self) -> int:
+        """How many requests are being compared, or wait for it."""
+        return len(self._running)
+
+    def answered(self, ticket: Ticket, status: int) -> None:
+        """Compares a request whose answer was sent, if an alias wants that; called on the loop.
+
+        Args:
+            ticket: of the request.
+            status: of the answer.
+        """
+        found = ticket.destination
+        if found is None or found.alias is None:
+            return
+        alias, candidate = found.alias, found.alias.canary if found.is_canary else None
+        if candidate is not None and status == 500:
+            self._tally(alias, candidate).failed += 1
+            return
+        if candidate is None and alias.shadow is not None:
+            among = is_among(ticket.key, alias.shadow, f"shadow of {alias.alias}")
+            candidate = alias.shadow if among else None
+        repeatable = ticket.repeatable
+        if candidate is None or repeatable is None or list(ticket.variants) != [found.variant]:
+            return
+        if self._admission.is_half_full() or self.running >= MAX_WAITING:
+            self._drop(alias, candidate)
+            return
+        task = asyncio.get_running_loop().create_task(self._compare(alias, candidate, repeatable))
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
+
+    async def report(self, alias: Alias) -> TrialReport:
+        """The trials of an alias, with what this process has found until now."""
+        await self._write()
+        return await asyncio.get_running_loop().run_in_executor(self._writer, self._report, alias)
+
+    def close(self) -> None:
+        """Ends all comparisons."""
+        self._writer.shutdown(wait=False, cancel_futures=True)
+
+    def _report(self, alias: Alias) -> TrialReport:
+        _, manifest = self._models.manifest(alias.model)
+        roles: tuple[tuple[Role, Candidate | None], ...] = (
+            ("shadow", alias.shadow),
+            ("canary", alias.canary),
+        )
+        trials = [
+            trial_of(
+                role,
+                candidate,
+                self._comparisons.read(key_of(alias, candidate)),
+                is_text=manifest.task == LANGUAGE.name,
+            )
+            for role, candidate in roles
+            if candidate is not None
+        ]
+        return report_of(alias, trials)
+
+    async def _compare(self, alias: Alias, candidate: Candidate, repeatable: Repeatable) -> None:
+        try:
+            async with asyncio.timeout(RUN_SECONDS):
+                own = await self._run(alias, repeatable)
+                try:
+                    other = await self._run(candidate, repeatable)
+                except PASSING:
+                    raise
+                except Exception:
+                    _LOG.exception("%s failed where %s answered", candidate, alias.target)
+                    self._tally(alias, candidate).failed += 1
+                    return
+        except Exception:  # of what the alias points at, or the queue: there is no comparison
+            self._drop(alias, candidate)
+            return
+        figures = other.against(own)
+        self._tally(alias, candidate).note(figures)
+        self._metrics.observe(alias.alias, figures, is_text=own.log_prob is not None)
+
+    async def _run(self, target: Target, repeatable: Repeatable) -> Outcome:
+        deadline = time.monotonic() + RUN_SECONDS
+        ticket = Ticket(deadline=deadline, is_background=True)
+        model = await self._models.load(target.model, repeatable.kind, ticket)
+        variants = [] if target.variant is None else [target.variant]
+        sessions = await self._models.open(model, variants, repeatable.device, ticket)
+        (session,) = sessions.values()
+        return await self._executor.submit(repeatable.run(model, session), ticket, model)
+
+    def _drop(self, alias: Alias, candidate: Candidate) -> None:
+        self._metrics.dropped.labels(alias.alias).inc()
+        self._tally(alias, candidate).dropped += 1
+
+    def _tally(self, alias: Alias, candidate: Candidate) -> Tally:
+        """Where a request is counted; what is counted is soon written."""
+        if self._writing is None or self._writing.done():
+            self._writing = asyncio.get_running_loop().create_task(self._write_soon())
+        key = key_of(alias, candidate)
+        return self._found.setdefault(key, (alias, candidate, Tally()))[2]
+
+    async def _write_soon(self) -> None:
+        while self._found:
+            await asyncio.sleep(WRITE_SECONDS)
+            await self._write()
+
+    async def _write(self) -> None:
+        found, self._found = self._found, {}
+        loop = asyncio.get_running_loop()
+        for key, (alias, candidate, tally) in found.items():
+            try:
+                await loop.run_in_executor(self._writer, self._add, key, alias, candidate, tally)
+            except Unavailable as fault:
+                _LOG.warning("%s; trying again", fault)
+                kept = self._found.setdefault(key, (alias, candidate, Tally()))
+                kept[2].add(tally)
+
+    def _add(self, key: Key, alias: Alias, candidate: Candidate, tally: Tally) -> None:
+        """Adds what was found, and does what the candidate's rule says of the whole."""
+        self._comparisons.add(key, tally)
+        if candidate.rule is None:
+            return
+        role: Role = "canary" if candidate == alias.canary else "shadow"
+        whole = self._comparisons.read(key)
+        trial = trial_of(role, candidate, whole, is_text=True)
+        decision = decide(candidate.rule, whole, trial.change)
+        if decision == "undecided":
+            return
+        change = "" if trial.change is None else f"change {trial.change.mean:.4g}, "
+        note = f"rule {decision}: {change}{whole.failed} failed, {whole.requests} requests compared"
+        author = Author(f"rule of {role} {candidate.target}", note=note)
+        promote = decision == "held"
+        if self._models.aliases.end_trial(alias, candidate.target, author, promote=promote):
+            self._models.forget_meanings()
