@@ -6,6 +6,7 @@ from pydantic import TypeAdapter
 
 from isslim.client.transport import Transport, part
 from isslim.types.schemas.aliases import Alias, AliasDetail, AliasRequest
+from isslim.types.schemas.trials import TrialReport
 
 _ALIASES = TypeAdapter(list[Alias])
 
@@ -20,6 +21,10 @@ class AliasesClient(Transport):
     def alias(self, alias: str) -> AliasDetail:
         """What an alias points at, with its history."""
         return AliasDetail.model_validate(self._ask("GET", f"/aliases/{part(alias)}"))
+
+    def trials(self, alias: str) -> TrialReport:
+        """What an alias's shadow or canary has shown since the alias was last changed."""
+        return TrialReport.model_validate(self._ask("GET", f"/aliases/{part(alias)}/shadow"))
 
     def put_alias(self, alias: str, request: AliasRequest) -> Alias:
         """Makes an alias, or moves it.

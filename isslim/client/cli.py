@@ -11,6 +11,7 @@ import typer
 
 import isslim
 from isslim.client.commands import (
+    aliases,
     asking,
     compressing,
     demo,
@@ -72,6 +73,15 @@ command(_models, "report")(models.report)
 command(_models, "latency")(models.latency)
 command(_models, "delete")(models.delete)
 app.add_typer(_models, name="models")
+
+command(app, "promote")(aliases.promote)
+command(app, "rollback")(aliases.rollback)
+_aliases = group_of("Names that point at models; without a command: list.")
+command(_aliases, "list")(aliases.list_aliases)
+command(_aliases, "show")(aliases.show_alias)
+command(_aliases, "shadow")(aliases.shadow)
+command(_aliases, "delete")(aliases.delete)
+app.add_typer(_aliases, name="aliases")
 
 _jobs = group_of("Compressions; without a command: list.")
 command(_jobs, "list")(jobs.list_jobs)

@@ -24,6 +24,7 @@ from isslim.client.commands import exits
 from isslim.types.arrays import dump_npz
 from isslim.types.jobs import JobState
 from isslim.types.recipe import Recipe
+from isslim.types.schemas.aliases import AliasRequest
 from tests import reader, tagger
 from tests.conftest import Published, Trained
 from tests.service.served import free_port, service_and_worker
@@ -79,6 +80,12 @@ ROWS = {
         "typed-1 --steps 2", ("typed-1 --steps 0", 1), "/models/{model}/latency?steps=2", NAMES
     ),
     "models delete": Row("tiny", ("nope", 1), once=True),
+    "promote": Row("typed-1 --as next", ("nope --as prod", 1), None, ["next", "{model}"]),
+    "aliases list": Row("", None, "/aliases", ["prod"]),
+    "aliases show": Row("prod", ("nope", 1), "/aliases/prod", ["prod"]),
+    "aliases shadow": Row("prod", ("nope", 1), "/aliases/prod/shadow"),
+    "rollback": Row("staging", ("nope", 1), once=True),
+    "aliases delete": Row("staging", ("nope", 1), once=True),
     "jobs list": Row("", None, "/jobs", ["{job}"]),
     "jobs show": Row("{job}", ("nope", 1), "/jobs/{job}", ["{job}", "{model}"]),
     "jobs watch": Row("{job}", ("{failed}", 1), "/jobs/{job}", ["{model}"]),
@@ -168,6 +175,13 @@ def served(
         job = client.wait(sweep.jobs[0].id)
         assert job.state is JobState.SUCCEEDED, job.problem
         named |= {"sweep": sweep.id, "job": job.id, "model": str(job.model_id), "failed": failed.id}
+        for alias, variant in (
+            ("prod", "original"),
+            ("staging", "original"),
+            ("staging", "compressed"),
+        ):
+            asked = {"model": "reader", "variant": variant}
+            client.put_alias(alias, AliasRequest.model_validate(asked))
         yield Served(url, named)
 
 
@@ -194,7 +208,7 @@ def test_help_names_the_exit_codes_and_cuts_nothing(name: str) -> None:
                 assert flag in text
 
 
-@pytest.mark.parametrize("group", ["", "models", "jobs", "sweeps"])
+@pytest.mark.parametrize("group", ["", "models", "aliases", "jobs", "sweeps"])
 def test_help_of_a_group_says_what_each_command_does(group: str) -> None:
     told = CliRunner(env={"COLUMNS": "80"}).invoke(app, f"{group} --help").stdout
     listed = told.split("Commands:")[1].splitlines()

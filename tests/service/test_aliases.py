@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import shutil
+import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -178,3 +180,61 @@ def test_unknown_alias_is_not_found(client: TestClient) -> None:
         client.post("/aliases/nope/rollback"),
     ):
         problem(answer, 404, "not-found")
+
+
+def test_alias_that_is_promoted_brings_its_variant(
+    client: TestClient, models: tuple[str, str]
+) -> None:
+    put(client, "staging", model=models[1], variant="compressed")
+    found = put(client, "prod", model="staging")
+    assert (found["model"], found["variant"]) == (models[1], "compressed")
+    put(client, "staging", model=models[0])
+    assert ask(client, "prod")["model_id"] == models[1]
+
+
+def test_every_way_to_ask_takes_an_alias(client: TestClient, models: tuple[str, str]) -> None:
+    put(client, "prod", model=models[1], variant="compressed")
+    named = f"{models[1]}:compressed"
+    written = client.post("/generate", json={"model": "prod", "prompt": "the", "max_tokens": 2})
+    assert written.headers["x-isslim-model"] == named
+    tensors = client.get("/v2/models/prod").json()["inputs"]
+    assert "tokens" in {each["name"] for each in tensors}
+    for path in ("", "/report", "/card", "/files", "/latency?steps=2"):
+        assert client.get(f"/models/prod{path}").status_code == 200
+    asked = {"model": "prod", "question": "?", "context": "a"}
+    problem(client.post("/qa", json=asked), 422, "wrong-task")
+
+
+@pytest.mark.slow
+def test_promotion_under_load_fails_no_request_and_mixes_no_answer(
+    client: TestClient, models: tuple[str, str], published: Published, tmp_path: Path
+) -> None:
+    put(client, "prod", model=models[0], variant="original")
+    expected = {
+        f"{model}:{variant}": ask(client, model, variants=[variant])["variants"][0]["texts"]
+        for model, variant in ((models[0], "original"), (models[1], "compressed"))
+    }
+    ended, seen = threading.Event(), set[str]()
+
+    def load() -> None:
+        while not ended.is_set():
+            body = ask(client, "prod")
+            name = f"{body['model_id']}:{body['variants'][0]['variant']}"
+            assert body["variants"][0]["texts"] == expected[name]
+            seen.add(name)
+
+    with ThreadPoolExecutor(4) as threads:
+        running = [threads.submit(load) for _ in range(4)]
+        time.sleep(1)
+        publish_again(published, tmp_path, 5)
+        time.sleep(1)
+        assert seen == {f"{models[0]}:original"}
+        for _ in range(5):
+            put(client, "prod", model=models[1], variant="compressed")
+            assert ask(client, "prod")["model_id"] == models[1]
+            assert client.post("/aliases/prod/rollback").status_code == 200
+            assert ask(client, "prod")["model_id"] == models[0]
+        ended.set()
+        for each in running:
+            each.result(30)
+    assert seen == set(expected)

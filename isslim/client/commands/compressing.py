@@ -88,6 +88,10 @@ def compress(
             show_inspection.print_inspection(job.inspection, answers.out)
         show.outcome(job, answers.out)
         answers.out.print(show.comparison_table(client.manifest(str(job.model_id))))
+        meant = client.model(job.name).id
+    if meant != job.model_id:
+        promoted = again(f"promote {job.model_id} --as {job.name}", url)
+        answers.out.print(f"the name '{job.name}' means {meant}; to promote this one: {promoted}")
 
 
 @with_companions

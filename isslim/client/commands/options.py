@@ -41,6 +41,8 @@ ModelFile = Annotated[
     ),
 ]
 ModelName = Annotated[str, typer.Argument(callback=_name, help="id, alias or name of a model")]
+AliasName = Annotated[str, typer.Argument(callback=_name, help="name of an alias")]
+Note = Annotated[str, typer.Option(help="for the audit trail")]
 JobName = Annotated[str, typer.Argument(callback=_name, help="id of a job")]
 SweepName = Annotated[str, typer.Argument(callback=_name, help="id of a sweep")]
 VariantNames = Annotated[

@@ -6,6 +6,7 @@ import asyncio
 import math
 import re
 import time
+import uuid
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
@@ -140,7 +141,7 @@ def ticket_of(scope: Scope) -> Ticket | None:
 
 
 def _key(request: Request) -> str:
-    return request.headers.get(USER_HEADER) or request_id() or ""
+    return request.headers.get(USER_HEADER) or request_id() or uuid.uuid4().hex
 
 
 @dataclass(frozen=True)

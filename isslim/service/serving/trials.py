@@ -86,8 +86,8 @@ class Trials:
         if candidate is None and alias.shadow is not None:
             among = is_among(ticket.key, alias.shadow, f"shadow of {alias.alias}")
             candidate = alias.shadow if among else None
-        repeatable = ticket.repeatable
-        if candidate is None or repeatable is None or list(ticket.variants) != [found.variant]:
+        repeatable, is_chosen = ticket.repeatable, list(ticket.variants) == [found.variant]
+        if status != 200 or candidate is None or repeatable is None or not is_chosen:
             return
         if self._admission.is_half_full() or self.running >= MAX_WAITING:
             self._drop(alias, candidate)
@@ -102,7 +102,9 @@ class Trials:
         return await asyncio.get_running_loop().run_in_executor(self._writer, self._report, alias)
 
     def close(self) -> None:
-        """Ends all comparisons."""
+        """Ends all comparisons; called on the loop."""
+        for task in (*self._running, *([] if self._writing is None else [self._writing])):
+            task.cancel()
         self._writer.shutdown(wait=False, cancel_futures=True)
 
     def _report(self, alias: Alias) -> TrialReport:
@@ -177,6 +179,8 @@ class Trials:
                 _LOG.warning("%s; trying again", fault)
                 kept = self._found.setdefault(key, (alias, candidate, Tally()))
                 kept[2].add(tally)
+            except Exception:  # the others are written nevertheless
+                _LOG.exception("what was found of %s is lost", key)
 
     def _add(self, key: Key, alias: Alias, candidate: Candidate, tally: Tally) -> None:
         """Adds what was found, and does what the candidate's rule says of the whole."""

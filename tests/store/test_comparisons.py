@@ -1,0 +1,44 @@
+"""Sums of comparisons, added by several processes at a time."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from isslim.store.comparisons import FIGURES, ComparisonStore, Key, Tally
+from isslim.store.records import JobRecords
+from isslim.store.settings import StoreSettings
+from tests.postgres import new_database, server
+
+KEY = Key("prod", 3, "1111111111111111:compressed")
+
+
+def sums_of_two_processes(settings: StoreSettings) -> None:
+    stores = [ComparisonStore(JobRecords(settings).engine) for _ in range(2)]
+    assert stores[0].read(KEY) == Tally()
+
+    def add(number: int) -> None:
+        tally = Tally(failed=1, dropped=2)
+        tally.note(dict.fromkeys(FIGURES, float(number)))
+        stores[number % 2].add(KEY, tally)
+        stores[number % 2].add(Key("prod", 4, KEY.candidate), tally)
+
+    with ThreadPoolExecutor(4) as threads:
+        list(threads.map(add, range(16)))
+    found = stores[0].read(KEY)
+    assert (found.requests, found.failed, found.dropped) == (16, 16, 32)
+    for name in FIGURES:
+        assert found.sums[f"{name}_sum"] == sum(range(16))
+        assert found.sums[f"{name}_squares"] == sum(each**2 for each in range(16))
+
+
+def test_no_sum_is_lost_among_others(settings: StoreSettings) -> None:
+    sums_of_two_processes(settings)
+
+
+@pytest.mark.slow
+def test_no_sum_is_lost_among_others_in_postgres(tmp_path: Path) -> None:
+    with server() as address:
+        sums_of_two_processes(StoreSettings(home=tmp_path, database_url=new_database(address)))
