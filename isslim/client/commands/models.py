@@ -102,8 +102,9 @@ def latency(
 
 
 def delete(model: ModelName, url: Url = HERE, as_json: AsJson = False) -> None:
-    """Deletes a model; of several with one name the one that the name means.
+    """Deletes a model.
 
+    Of several models of one name it is the one that the name means, as everywhere.
     With --json: id and name of what was deleted.
     """
     answers = Answers(as_json)

@@ -49,7 +49,9 @@ class Trial(BaseModel):
         description="its time / the alias's, geometric mean; null: nothing was compared"
     )
     rule: Rule | None = Field(description="what promotes it, or ends the trial; null: none")
-    decision: Decision | None = Field(description="by the rule; null: there is none")
+    decision: Decision | None = Field(
+        description="by the rule; null: there is none", examples=["undecided"]
+    )
 
 
 class TrialReport(BaseModel):
