@@ -66,8 +66,53 @@ def _inference_error(problem: ProblemDocument) -> ShapedError:
     return ShapedError(status, InferenceError(error=problem.detail))
 
 
+class CompletionFault(BaseModel):
+    """What is wrong with a request."""
+
+    message: str = Field(
+        description="what was found, and what to do", examples=["there is no model 'nope'"]
+    )
+    type: str = Field(description="whose fault it is", examples=["invalid_request_error"])
+    param: str | None = Field(description="the field", examples=["model"])
+    code: str | None = Field(description="what it is, for programs", examples=["model_not_found"])
+
+
+class CompletionError(BaseModel):
+    """An error of the OpenAI API."""
+
+    error: CompletionFault = Field(description="what is wrong")
+
+
+_NO_MODEL = ("not-found", "unknown-variant", "wrong-task")
+_IN_VAIN = ("corrupt-bundle", "unknown-kind", "deadline-exceeded", "out-of-space", "graph-refused")
+"""Kinds of problems that another try does not solve; clients retry all of 409 and from 500 on."""
+_CODES = {401: "invalid_api_key", 429: "rate_limit_exceeded"}
+
+
+def completion_error(problem: ProblemDocument) -> ShapedError:
+    """An error as clients of the OpenAI API read it: 400 in place of 422, 500 in place of 409."""
+    kind, status, code = problem.type, problem.status, _CODES.get(problem.status)
+    pointer = str(problem.errors[0].get("pointer", "")) if problem.errors else ""
+    param = pointer.removeprefix("/body/").partition("/")[0] if pointer[:6] == "/body/" else None
+    if kind in _NO_MODEL:
+        status, code, param = 404, "model_not_found", "model"
+    elif kind == "too-large" and param is not None:
+        status, code = 400, "context_length_exceeded"
+    elif kind == "overloaded":
+        code = "overloaded"
+    status = {409: 500, 422: 400}.get(status, status)
+    blame = "invalid_request_error" if status < 500 else "server_error"
+    fault = CompletionFault(message=problem.detail, type=blame, param=param, code=code)
+    headers = {"x-should-retry": "false"} if kind in _IN_VAIN else {}
+    return ShapedError(status, CompletionError(error=fault), headers)
+
+
 SHAPES: tuple[tuple[str, ErrorShape], ...] = (
     ("/v2", ErrorShape("application/json", InferenceError, _inference_error)),
+    (
+        "(/models/[^/]+)?/(v1|tokenize|detokenize|tokenizer_info)",
+        ErrorShape("application/json", CompletionError, completion_error),
+    ),
 )
 """Regular expressions of whole beginnings of paths, and the shape of errors there."""
 

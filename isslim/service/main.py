@@ -15,6 +15,7 @@ from isslim.service.compression import Compression
 from isslim.service.context import AppContext
 from isslim.service.inference_protocol import routes as inference_protocol
 from isslim.service.middleware import BodyLimit, BodyLimits, RequestMetrics
+from isslim.service.openai import routes as openai
 from isslim.service.openapi import DocumentedApp
 from isslim.service.request_id import RequestId
 from isslim.service.routes import (
@@ -73,6 +74,7 @@ def create_app(settings: ServiceSettings | None = None) -> FastAPI:
     for module in (
         score,
         generate,
+        openai,
         qa,
         graphs,
         inference_protocol,
@@ -87,6 +89,7 @@ def create_app(settings: ServiceSettings | None = None) -> FastAPI:
         about,
     ):  # matched in this order: the most frequent first
         app.include_router(module.router)
+    app.include_router(openai.of_model)
     for package in chosen.kinds:
         app.include_router(plugin_module(package, SERVICE).router)
     app.add_middleware(

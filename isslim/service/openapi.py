@@ -12,6 +12,11 @@ from pydantic import BaseModel
 from isslim.service.error_shapes import PROBLEM, SHAPES, shape_of
 from isslim.service.inference_protocol.messages import IndexRequest, InferenceRequest
 from isslim.types.schemas.aliases import AliasRequest
+from isslim.types.schemas.completions import (
+    CompletionRequest,
+    DetokenizeRequest,
+    TokenizeRequest,
+)
 from isslim.types.schemas.generation import GenerateRequest, TokenEvent
 from isslim.types.schemas.graphs import GraphRequest
 from isslim.types.schemas.questions import QuestionRequest
@@ -27,6 +32,9 @@ _OWN: tuple[type[BaseModel], ...] = (
     ScoreRequest,
     GenerateRequest,
     TokenEvent,
+    CompletionRequest,
+    TokenizeRequest,
+    DetokenizeRequest,
     QuestionRequest,
     GraphRequest,
     InferenceRequest,
@@ -66,6 +74,11 @@ TAGS = [
         "name": "inference protocol",
         "description": "Open Inference Protocol v2, as Triton and KServe have it: every model as "
         "its graph of tensors",
+    },
+    {
+        "name": "openai",
+        "description": "OpenAI completions of language models, and their tokenizers; all of it "
+        "also below `/models/{model}/`",
     },
     {"name": "health", "description": "For monitoring"},
     {"name": "about", "description": "What this service is"},

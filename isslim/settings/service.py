@@ -93,7 +93,9 @@ class ServiceSettings(StoreSettings, TimingSettings):
     score_seconds: Seconds = Field(
         default=300.0, description="time limit of a `POST /score`, waiting included"
     )
-    generate_seconds: Seconds = Field(default=300.0, description="time limit of a `POST /generate`")
+    generate_seconds: Seconds = Field(
+        default=300.0, description="time limit of a `POST /generate` or `POST /v1/completions`"
+    )
     generated_limit: Count = Field(
         default=4096, description="tokens that one request may generate, over all its texts"
     )
@@ -104,6 +106,11 @@ class ServiceSettings(StoreSettings, TimingSettings):
         default=None,
         description="key that signs states, the same for all processes that answer under one "
         "address; none: one that is kept in `ISS_HOME`",
+    )
+    default_model: Annotated[str | None, Unit("name")] = Field(
+        default=None,
+        description="model that `/tokenize`, `/detokenize` and `/tokenizer_info` answer for; "
+        "none: the only language model",
     )
     qa_seconds: Seconds = Field(default=300.0, description="time limit of a `POST /qa`")
     run_seconds: Seconds = Field(

@@ -152,6 +152,15 @@ class TextCodec:
         token = self.token(token_id)
         return "\n" if token == self.contract.newline_token else token
 
+    def special_id(self, text: str) -> int | None:
+        """The id of a special token that a text is; None: it is a text."""
+        special = (
+            self.contract.start_token,
+            self.contract.unknown_token,
+            self.contract.newline_token,
+        )
+        return self._id(text) if text in special else None
+
     @property
     def end_id(self) -> int | None:
         """The token that ends a text which is written: the start token, but for a line break."""

@@ -1,0 +1,1 @@
+"""OpenAI completions and the calls about tokenizers that their clients make."""
