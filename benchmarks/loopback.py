@@ -100,9 +100,7 @@ class PlainClient:
             RuntimeError: when the status is not 200, with what was answered.
             ConnectionError: when the connection ends before the answer does.
         """
-        content = body.encode()
-        head = f"POST {path} HTTP/1.1\r\nhost: {self._host}\r\ncontent-type: application/json\r\n"
-        self._socket.sendall(f"{head}content-length: {len(content)}\r\n\r\n".encode() + content)
+        self._send(path, body)
         received = b""
         while (end := received.find(b"\r\n\r\n")) < 0:
             received += self._more()
@@ -116,6 +114,29 @@ class PlainClient:
                 f"{path} answered {status}: {received[end + 4 :].decode(errors='replace')}"
             )
         return headers, received[end + 4 :]
+
+    def stream(self, path: str, body: str) -> bytes:
+        """Sends a body and waits for the end of an answer that comes in chunks.
+
+        Returns:
+            All of it, with its head and the lengths of its chunks.
+
+        Raises:
+            RuntimeError: when the status is not 200, with what was answered.
+            ConnectionError: when the connection ends before the answer does.
+        """
+        self._send(path, body)
+        received = self._more()
+        if not received.startswith(OK):
+            raise RuntimeError(f"{path} answered {received.decode(errors='replace')}")
+        while not received.endswith(b"\r\n0\r\n\r\n"):
+            received += self._more()
+        return received
+
+    def _send(self, path: str, body: str) -> None:
+        content = body.encode()
+        head = f"POST {path} HTTP/1.1\r\nhost: {self._host}\r\ncontent-type: application/json\r\n"
+        self._socket.sendall(f"{head}content-length: {len(content)}\r\n\r\n".encode() + content)
 
     def _more(self) -> bytes:
         part = self._socket.recv(RECEIVED_AT_ONCE)

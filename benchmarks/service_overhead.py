@@ -3,9 +3,10 @@
 `python -m benchmarks.service_overhead [--json] [--seconds 300]`
 
 A real service process on the loopback interface with a small published model. First, a `/score` of
-30 words against the runtime's own run of the same ids, interleaved; then 16 clients for
-`--seconds`, with errors and memory watched (its peak against twice the bytes of the variants in use
-plus 200 MB). `--paper-size` takes the paper's 66 million weights.
+30 words against the runtime's own run of the same ids, and a streamed text of 200 tokens against
+the runtime's own, each interleaved; then 16 clients for `--seconds`, with errors and memory watched
+(its peak against twice the bytes of the variants in use plus 200 MB). `--paper-size` takes the
+paper's 66 million weights.
 """
 
 from __future__ import annotations
@@ -27,7 +28,9 @@ from isslim.compress import pipeline
 from isslim.compress.kinds.language.networks.lstm import LstmLanguageModel, LstmSpec
 from isslim.compress.kinds.registry import UploadedFiles
 from isslim.compress.progress import Progress
+from isslim.runtime.language.generation import TokenStream, beginning, read
 from isslim.runtime.language.model import LoadedLanguageModel
+from isslim.runtime.language.sampling import Sampler, Sampling
 from isslim.runtime.language.scoring import score_batch
 from isslim.store.bundles import BundleStore
 from isslim.store.settings import StoreSettings
@@ -35,6 +38,8 @@ from isslim.types.recipe import Budget, Recipe
 
 SPEC, PAPER_SPEC = LstmSpec(10_000, 256, (256, 256)), LstmSpec(10_000, 1500, (1500, 1500))
 CLIENTS, ROUNDS, WARM_UP = 16, 500, 20
+STREAMED, STREAMS = 200, 30
+"""Tokens of a streamed text, and how many are timed."""
 TEXT = " ".join(f"w{index}" for index in range(30))
 
 
@@ -52,6 +57,7 @@ def main() -> None:
         bundle_id = publish(settings, PAPER_SPEC if arguments.paper_size else SPEC)
         with serving(Path(name)) as (url, pid):
             result = overhead(url, LoadedLanguageModel(BundleStore(settings).open(bundle_id)))
+            result |= streaming(url, LoadedLanguageModel(BundleStore(settings).open(bundle_id)))
             result |= load(url, pid, arguments.seconds)
             result["memory_peak_bytes"] = memory(pid, "VmHWM")
             result["memory_limit_bytes"] = limit_bytes(settings, bundle_id)
@@ -99,6 +105,29 @@ def overhead(url: str, model: LoadedLanguageModel) -> dict[str, float]:
             ROUNDS, WARM_UP,
         )  # fmt: skip
     return figures
+
+
+def streaming(url: str, model: LoadedLanguageModel) -> dict[str, float]:
+    """Medians of one token of a stream, over HTTP and in the runtime, which draws the same text."""
+    session, codec = model.session("compressed-int8"), model.codec
+    ids, start_id = codec.encode(TEXT), codec.start_id
+    if start_id is None:
+        raise ValueError("the model has no start token")
+    asked = {"model": model.id, "prompt": TEXT, "variants": ["compressed-int8"], "stream": True}
+    body = json.dumps({**asked, "max_tokens": STREAMED, "seed": 1})
+
+    def run() -> None:
+        position, _ = read(session, ids, beginning(session, start_id))
+        stream = TokenStream(position, Sampler(Sampling(), 1))
+        for _ in range(STREAMED):
+            stream.draw(session)
+
+    with PlainClient(url) as client:
+        figures, answers = paired(lambda: client.stream("/generate", body), run, STREAMS, 2)
+    for answer in answers:
+        if answer.count(b"event: token") != STREAMED:
+            raise RuntimeError("a stream does not hold all of its tokens")
+    return {f"token_{name}": value / STREAMED for name, value in figures.items()}
 
 
 def load(url: str, pid: int, seconds: float) -> dict[str, float]:

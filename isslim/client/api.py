@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -28,6 +28,7 @@ from isslim.types.arrays import dump_npz, read_npz
 from isslim.types.kinds.uploads import Companions
 from isslim.types.manifest import FileRecord, Manifest
 from isslim.types.report import Report
+from isslim.types.schemas.generation import GenerateRequest, GenerateResponse, TokenEvent
 from isslim.types.schemas.graphs import GraphResponse
 from isslim.types.schemas.models import (
     About,
@@ -150,6 +151,26 @@ class Client(JobsClient, AliasesClient):
             "device": device,
         }
         return ScoreResponse.model_validate(self._ask("POST", "/score", json=body))
+
+    def generate(self, request: GenerateRequest) -> GenerateResponse:
+        """Continues a text with one or several variants.
+
+        Raises:
+            ProblemError: when the service refuses it, or the model is no language model.
+        """
+        body = request.model_dump(exclude_defaults=True) | {"stream": False}
+        return GenerateResponse.model_validate(self._ask("POST", "/generate", json=body))
+
+    def generate_stream(self, request: GenerateRequest) -> Iterator[TokenEvent | GenerateResponse]:
+        """As `generate`, with every token as it comes, and last the answer without its tokens.
+
+        Raises:
+            ProblemError: when the service refuses it, at once or on the way.
+        """
+        body = request.model_dump(exclude_defaults=True) | {"stream": True}
+        for event in self._posted_events("/generate", body):
+            kind = TokenEvent if event.name == "token" else GenerateResponse
+            yield kind.model_validate_json(event.data)
 
     def answer(  # noqa: PLR0913 - the fields of the request, by name
         self,

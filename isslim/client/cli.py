@@ -59,6 +59,7 @@ command(app, "inspect")(compressing.inspect)
 command(app, "compress")(compressing.compress)
 command(app, "sweep")(compressing.sweep)
 command(app, "score")(asking.score)
+command(app, "generate")(asking.generate)
 command(app, "ask")(asking.ask)
 command(app, "run")(asking.run)
 

@@ -1,4 +1,4 @@
-"""Answers to questions and runs of graphs in a terminal."""
+"""Answers to questions, texts and runs of graphs in a terminal."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from rich.table import Table
 
 from isslim.client.forms import GraphRun
 from isslim.types.quality import output_change
+from isslim.types.schemas.generation import GenerateResponse
 from isslim.types.schemas.questions import QuestionResponse
 
 
@@ -36,6 +37,26 @@ def answer_table(answer: QuestionResponse, question: str) -> Table:
         table.add_row(
             "", "", f"[dim]run time {times.run_ms:.2f} ms, search {times.search_ms:.2f} ms[/]"
         )
+    return table
+
+
+def text_table(answer: GenerateResponse, prompt: str) -> Table:
+    """Texts that the variants added to one prompt, with the time of a token.
+
+    Args:
+        answer: of `POST /generate`.
+        prompt: that was sent.
+    """
+    table = Table(title=f"{answer.model} on {answer.device}, seed {answer.seed}")
+    table.add_column("variant", no_wrap=True)
+    table.add_column("text", overflow="fold")
+    table.add_column("a token", justify="right")
+    for each in answer.variants:
+        table.add_section()
+        time = "-" if each.timing.token_ms is None else f"{each.timing.token_ms:.2f} ms"
+        if each.speedup is not None:
+            time += f"\n{each.speedup:.1f}x as fast"
+        table.add_row(each.variant, f"[dim]{escape(prompt)}[/]{escape(each.text)}", time)
     return table
 
 

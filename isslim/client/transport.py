@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -13,7 +14,14 @@ from urllib.parse import quote
 import httpx
 
 from isslim.client.beside import data_beside
-from isslim.client.events import SILENCE_SECONDS, Event, follow
+from isslim.client.events import (
+    SILENCE_SECONDS,
+    Event,
+    Position,
+    follow,
+    lines_of,
+    read_events,
+)
 from isslim.client.forms import ProblemError, Unreachable
 from isslim.types.kinds.uploads import Companions
 from isslim.types.recipe import Recipe
@@ -107,6 +115,32 @@ class Transport:
             yield from follow(
                 lambda headers: self._http.stream("GET", path, headers=headers, timeout=timeout)
             )
+        except (httpx.TransportError, httpx.InvalidURL) as error:
+            raise self._unreachable(error) from error
+
+    def _posted_events(self, path: str, body: Any) -> Iterator[Event]:
+        """The events that answer a body; they come once, over one connection.
+
+        Args:
+            path: that is asked.
+            body: sent as JSON.
+
+        Raises:
+            ProblemError: when the service refuses it, at once or on the way.
+            Unreachable: when the service cannot be reached, or the connection breaks off.
+        """
+        try:
+            with self._http.stream("POST", path, json=body) as response:
+                if not response.is_success:
+                    response.read()
+                    _raise_problem(response)
+                for event in read_events(lines_of(response.iter_bytes()), Position()):
+                    if event.name == "problem":
+                        said = json.loads(event.data)
+                        raise ProblemError(
+                            said["status"], said["type"], said["detail"], said["errors"]
+                        )
+                    yield event
         except (httpx.TransportError, httpx.InvalidURL) as error:
             raise self._unreachable(error) from error
 

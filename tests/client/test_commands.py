@@ -68,6 +68,12 @@ ROWS = {
         ["{model}"],
     ),
     "score": Row("typed-1 --file {lines} --lines", ("tiny a --device tpu", 1), None, NAMES),
+    "generate": Row(
+        "typed-1 'the cat' --max-tokens 5 --seed 1",
+        ("tiny 'the cat' --device tpu", 1),
+        None,
+        NAMES,
+    ),
     "ask": Row("reader 'Who sat?'", ("reader ' '", 1), None, NAMES, stdin="The cat sat."),
     "run": Row("tagger {arrays}", ("tagger {others}", 1), None, NAMES),
     "pull": Row("typed-1 --out {out}", ("typed-1 --out {taken}", 1)),

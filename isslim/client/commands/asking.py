@@ -1,4 +1,4 @@
-"""`isslim score`, `ask` and `run`: the commands that use a published model."""
+"""`isslim score`, `generate`, `ask` and `run`: the commands that use a published model."""
 
 from __future__ import annotations
 
@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from pydantic import ValidationError
 
 from isslim.client import show, show_answers
 from isslim.client.api import Client
 from isslim.client.commands.answers import Answers
 from isslim.client.commands.options import HERE, AsJson, Device, ModelName, Url, VariantNames
 from isslim.types.arrays import BadArrays, dump_npz, read_npz
+from isslim.types.schemas.generation import GenerateRequest
 
 
 def score(
@@ -47,6 +49,55 @@ def score(
     with Client(url) as client:
         found = client.score(model, given, variant, device=device)
         answers.give(found, lambda: show.score_table(found, given, client.manifest(found.model_id)))
+
+
+def generate(
+    model: ModelName,
+    prompt: Annotated[
+        str, typer.Argument(help="text to continue; none: a text from its beginning")
+    ] = "",
+    variant: VariantNames = None,
+    max_tokens: Annotated[int, typer.Option(help="most tokens of one text")] = 64,
+    temperature: Annotated[
+        float, typer.Option(help="0: always the most likely token; below 1 likely ones likelier")
+    ] = 1.0,
+    top_p: Annotated[
+        float, typer.Option(help="draw from the most likely tokens with this sum of probabilities")
+    ] = 1.0,
+    top_k: Annotated[int, typer.Option(help="draw from so many likely tokens; 0: all")] = 0,
+    seed: Annotated[
+        int | None, typer.Option(help="of the random numbers, the same for every variant")
+    ] = None,
+    stop: Annotated[
+        list[str] | None, typer.Option(help="text or token before which a text ends; repeat")
+    ] = None,
+    device: Device = "cpu",
+    url: Url = HERE,
+    as_json: AsJson = False,
+) -> None:
+    """Continues a text with the original and the compressed model."""
+    answers = Answers(as_json)
+    asked = {
+        "model": model,
+        "prompt": prompt,
+        "variants": variant or [],
+        "max_tokens": max_tokens,
+        "temperature": temperature,
+        "top_p": top_p,
+        "top_k": top_k,
+        "seed": seed,
+        "stop": stop or [],
+        "device": device,
+    }
+    try:
+        request = GenerateRequest.model_validate(asked)
+    except ValidationError as error:
+        first = error.errors()[0]
+        option = f"--{str(first['loc'][0]).replace('_', '-')}"
+        raise typer.BadParameter(first["msg"], param_hint=option) from error
+    with Client(url) as client:
+        found = client.generate(request)
+    answers.give(found, lambda: show_answers.text_table(found, prompt))
 
 
 def ask(
