@@ -31,13 +31,11 @@ from isslim.service.serving.batching import Job
 from isslim.service.serving.generation import (
     Prompt,
     ReadPrompt,
-    SoloRunner,
     Writing,
     check_generated,
     read_prompt,
     write,
 )
-from isslim.service.serving.runners import LanguageRunner
 from isslim.service.uploads import refuse_long
 from isslim.settings.service import ServiceSettings
 from isslim.types.schemas.completions import (
@@ -208,7 +206,6 @@ def _begun(
         ends = Ends(request.max_tokens)
     sampling = Sampling(request.temperature, request.top_p, max(0, request.top_k))
     is_repeatable = request.seed is not None or sampling.greedy
-    runner = SoloRunner(session) if is_repeatable else LanguageRunner(session)
     seed = random_seed() if request.seed is None else request.seed
     begun, top_k = _Begun(), request.logprobs or 0
     for given, tokens in zip(request.prompts, ids, strict=True):
@@ -223,7 +220,8 @@ def _begun(
                 _echo(text, tokens, read)
             stream = TokenStream(read.position, Sampler(sampling, (seed + number) % SEEDS), top_k)
             begun.texts.append(text)
-            begun.writings.append(Writing(runner, Continuation(stream, codec, ends)))
+            continuation = Continuation(stream, codec, ends)
+            begun.writings.append(Writing(session, continuation, is_repeatable))
     return begun
 
 
@@ -290,7 +288,12 @@ class _Stream:
         events.headers.update(headers)
 
     async def begin(self, begun: _Begun, request: CompletionRequest) -> None:
-        """Sends the prompts that are echoed, and the ends of texts that have no more."""
+        """Sends the prompts that are echoed, and the ends of texts that have no more.
+
+        Args:
+            begun: the texts.
+            request: says whether prompts are echoed.
+        """
         choices = list[Choice]()
         for index, (text, writing) in enumerate(zip(begun.texts, begun.writings, strict=True)):
             if request.echo:

@@ -27,13 +27,11 @@ from isslim.service.serving.admission import Ticket
 from isslim.service.serving.batching import Job
 from isslim.service.serving.generation import (
     Prompt,
-    SoloRunner,
     Writing,
     check_generated,
     read_prompt,
     write,
 )
-from isslim.service.serving.runners import LanguageRunner
 from isslim.service.serving.signed_states import KeptText
 from isslim.service.timing import json_with_server_timing
 from isslim.service.uploads import refuse_long
@@ -127,7 +125,8 @@ async def _answer(http: Request, events: EventSender) -> Response | None:
     async with context.admission.admit(
         http, settings.generate_seconds, "ISS_GENERATE_SECONDS"
     ) as ticket:
-        request = await context.bodies.read(content, GenerateRequest, BodyLimits(ROOM, {}))
+        limits = BodyLimits(settings.tokens_limit + ROOM, {})
+        request = await context.bodies.read(content, GenerateRequest, limits)
         model = await context.models.load(request.model, LoadedLanguageModel, ticket)
         kept = {} if request.state is None else context.states.open(request.state, model.id)
         variants = _variants(request, kept)
@@ -189,7 +188,6 @@ def _begun(
     if seed is None:
         seed = random_seed() if first is None else first.seed
     is_repeatable = request.seed is not None or request.state is not None or sampling.greedy
-    runner = SoloRunner if is_repeatable else LanguageRunner
     texts = []
     for variant, session in sessions.items():
         before = kept.get(variant)
@@ -202,7 +200,7 @@ def _begun(
         drawn = 0 if before is None or request.seed is not None else before.drawn
         sampler = Sampler(sampling, seed, drawn)
         stream = TokenStream(read.position, sampler, request.log_probs or 0)
-        text = Writing(runner(session), Completion(stream, codec, ends))
+        text = Writing(session, Completion(stream, codec, ends), is_repeatable)
         texts.append(_Text(variant, text, 1e3 * read.seconds))
     return _Begun(texts, seed, len(ids), tokenize_ms)
 

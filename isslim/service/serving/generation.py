@@ -1,8 +1,8 @@
 """Texts that are written for one request: in turns, whose tokens are handed over together.
 
-Every token is a run of its own, between which others have theirs, or take part in it. But a switch
-to the connection's thread and back for every token would take as long as the token: a turn lasts a
-few milliseconds, and the next one begins when the sender has taken what there is.
+A switch to the connection's thread and back for every token would take as long as the token: a turn
+lasts some milliseconds, and the next one begins when the sender has taken what there is. It
+consists of runs, between which others have theirs.
 
 A text with a seed shares no run: results that differ in their last bits may lead to other tokens.
 """
@@ -22,15 +22,16 @@ from isslim.runtime.language.pieces import Piece
 from isslim.runtime.language.scoring import SequenceScore
 from isslim.runtime.language.session import LanguageSession
 from isslim.runtime.language.text import TextCodec
+from isslim.runtime.run_control import RunControl
 from isslim.service.problems import RequestError
 from isslim.service.serving.admission import Ticket
-from isslim.service.serving.batching import Job, Run
+from isslim.service.serving.batching import Job, Lane, Run
 from isslim.service.serving.executor import Executor
 from isslim.service.serving.runners import LanguageRunner
 from isslim.settings.service import ServiceSettings
 
-TURN_SECONDS = 0.02
-"""How long a turn lasts."""
+TURN_SECONDS, RUN_SECONDS = 0.02, 0.004
+"""How long a turn lasts, and one run of a text that is alone in it."""
 
 
 @dataclass(frozen=True)
@@ -156,18 +157,57 @@ def read_prompt(session: LanguageSession, prompt: Prompt, top_k: int = 0) -> Job
         seconds, found = seconds + done.seconds, done.output
 
 
+@dataclass(frozen=True)
+class SoloWriter:
+    """Writes texts that share no run, several tokens at a time: that saves a turn for each."""
+
+    session: LanguageSession
+
+    @property
+    def lane(self) -> Lane:
+        """As many runs at a time as there are slots."""
+        return Lane(self)
+
+    def choose(self, inputs: Sequence[tuple[Completion, float]]) -> Sequence[int]:
+        """The first alone.
+
+        Args:
+            inputs: texts that wait.
+        """
+        return [0]
+
+    def run(
+        self, inputs: Sequence[tuple[Completion, float]], control: RunControl
+    ) -> list[tuple[list[Written], float]]:
+        """At least one token of a text, and more for so many seconds.
+
+        Args:
+            inputs: a text that has not ended, and the seconds.
+            control: stops the run.
+        """
+        ((text, seconds),) = inputs
+        session, before, written = self.session.bound(control), text.drawn, list[Written]()
+        until = time.perf_counter() + seconds
+        while True:
+            written += text.advance(session)
+            if text.finish_reason is not None or time.perf_counter() >= until:
+                return [(written, float(text.drawn - before))]
+
+
 @dataclass(eq=False)
 class Writing:
     """A text that one model is writing.
 
     Attributes:
-        runner: runs its steps.
+        session: of the model.
         completion: the text.
+        is_alone: whether its runs are shared with no other text.
         seconds: that its tokens took so far: their part of the runs, and what draws them.
     """
 
-    runner: LanguageRunner
+    session: LanguageSession
     completion: Completion
+    is_alone: bool
     seconds: float = 0.0
     _begun: bool = field(default=False, repr=False)
 
@@ -178,15 +218,29 @@ class Writing:
             The tokens whose text is certain now.
         """
         began, written = time.perf_counter(), list[Written]()
+        steps = self._alone if self.is_alone else self._shared
         while self.completion.finish_reason is None:
-            (done,) = yield [Run(self.runner, self.completion.stream.piece(), 1.0)]
-            drawing = time.perf_counter()
-            written += self.completion.take(done.output)
-            now = time.perf_counter()
-            self.seconds += done.seconds + now - drawing
-            if not self._begun or now - began > TURN_SECONDS:
+            written += yield from steps()
+            if not self._begun or time.perf_counter() - began > TURN_SECONDS:
                 break
         self._begun = True
+        return written
+
+    def _alone(self) -> Job[list[Written]]:
+        """Several tokens."""
+        text, seconds = self.completion, RUN_SECONDS if self._begun else 0.0
+        (done,) = yield [Run(SoloWriter(self.session), (text, seconds), 1.0)]
+        self.seconds += done.seconds
+        written: list[Written] = done.output
+        return written
+
+    def _shared(self) -> Job[list[Written]]:
+        """One token."""
+        piece = self.completion.stream.piece()
+        (done,) = yield [Run(LanguageRunner(self.session), piece, 1.0)]
+        drawing = time.perf_counter()
+        written = self.completion.take(done.output)
+        self.seconds += done.seconds + time.perf_counter() - drawing
         return written
 
 
