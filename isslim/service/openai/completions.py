@@ -154,7 +154,7 @@ async def complete(http: Request, events: EventSender) -> Response | None:
             raise refusal("model", "it is needed: the name of a model, as /v1/models lists them")
         reference = ModelReference.parse(named)
         model = await context.models.load(reference.model, LoadedLanguageModel, ticket)
-        variant = reference.variant_of(model.manifest)
+        variant = reference.variant_of(model.manifest, ticket.variant)
         session = (await context.models.open(model, [variant], "cpu", ticket))[variant]
         job = _begun(session, model.codec, request, settings)
         begun = await context.executor.submit(job, ticket, model)

@@ -44,7 +44,7 @@ async def load_tokenizer(
         named = await run_in_threadpool(_only_model, context)
     reference = ModelReference.parse(named)
     model = await context.models.load(reference.model, LoadedLanguageModel, ticket)
-    reference.variant_of(model.manifest)
+    reference.variant_of(model.manifest, ticket.variant)
     return model
 
 
@@ -67,13 +67,15 @@ def _language_models(context: AppContext) -> list[tuple[str, Manifest]]:
 
 
 def list_variants(context: AppContext) -> ModelList:
-    """All variants of language models; a model of the same name as a newer one has its id."""
-    found, names = list[Model](), set[str]()
-    for bundle_id, manifest in _language_models(context):
-        name = bundle_id if manifest.name in names else manifest.name
-        names.add(manifest.name)
-        found += [_model(f"{name}:{each.name}", manifest) for each in manifest.variants]
-    return ModelList(data=found)
+    """All variants of language models; one whose name means another model stands by its id."""
+    names = context.models.names.spoken()
+    return ModelList(
+        data=[
+            _model(f"{names.get(bundle_id, bundle_id)}:{each.name}", manifest)
+            for bundle_id, manifest in _language_models(context)
+            for each in manifest.variants
+        ]
+    )
 
 
 def describe_variants(context: AppContext, named: str) -> list[Model]:
