@@ -433,8 +433,9 @@ def test_published_models_are_as_their_record_says() -> None:
         scores = [each[form] for form in ("original", "int8", "compressed")]
         shown = ", ".join("-" if score is None else f"{score:.2f}" for score in scores)
         assert cells[1:3] == [parts, f"{each['metric']}: {shown}"]
+        sure = "" if each["steady"] else ", unsteady"
         over = [each["over_original"], each["over_int8"]]
-        assert cells[3:] == ["-" if ratio is None else f"{ratio:.2f}x" for ratio in over]
+        assert cells[3:] == ["-" if ratio is None else f"{ratio:.2f}x{sure}" for ratio in over]
 
 
 def test_int8_cells_are_as_their_record_says() -> None:
