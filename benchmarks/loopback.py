@@ -27,10 +27,16 @@ RECEIVED_AT_ONCE = 1 << 16
 
 
 @contextmanager
-def serving(home: Path) -> Iterator[tuple[str, int]]:
-    """A service process over a home, ready to answer: its address and process id."""
+def serving(home: Path, variables: dict[str, str] | None = None) -> Iterator[tuple[str, int]]:
+    """A service over a home, ready to answer: its address and process id.
+
+    Args:
+        home: with the models.
+        variables: of its environment, besides.
+    """
     port = free_port()
     environment = os.environ | {"ISS_HOME": str(home), "ISS_PORT": str(port)}
+    environment |= variables or {}
     process = subprocess.Popen([sys.executable, "-m", "isslim.service"], env=environment)
     try:
         url = f"http://127.0.0.1:{port}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Annotated
 
@@ -13,10 +14,11 @@ from isslim.service.metrics import Metrics
 from isslim.service.serving.admission import Admission
 from isslim.service.serving.compare_variants import VariantComparison
 from isslim.service.serving.executor import Executor
-from isslim.service.serving.latency_cache import LatencyCache
-from isslim.service.serving.registry import ModelRegistry
+from isslim.service.serving.latency_cache import MEASURED, LatencyCache
+from isslim.service.serving.registry import REMOVED, ModelRegistry
 from isslim.service.serving.signed_states import SignedStates
 from isslim.service.serving.trials import Trials
+from isslim.service.siblings import Siblings
 from isslim.settings.service import ServiceSettings
 from isslim.store.aliases import AliasStore
 from isslim.store.bundles import BundleStore
@@ -50,6 +52,7 @@ class AppContext:
         states: of texts, in the hands of their senders.
         trials: of aliases' shadows and canaries.
         latency_cache: earlier latency comparisons.
+        siblings: the service's other processes.
         ending: set when the process was asked to stop; event streams end then.
     """
 
@@ -66,12 +69,18 @@ class AppContext:
     variants: VariantComparison
     states: SignedStates
     trials: Trials
-    latency_cache: LatencyCache = field(default_factory=LatencyCache)
+    latency_cache: LatencyCache
+    siblings: Siblings
     ending: threading.Event = field(default_factory=threading.Event)
 
     @classmethod
-    def build(cls, settings: ServiceSettings) -> AppContext:
-        """Opens stores and database."""
+    def build(cls, settings: ServiceSettings, siblings: Siblings) -> AppContext:
+        """Opens stores and database.
+
+        Args:
+            settings: of this process.
+            siblings: the service's other processes.
+        """
         metrics, bundles = Metrics(), BundleStore(settings)
         queue = JobQueue(settings, bundles)
         executor = Executor(settings.runs_at_once, metrics.shared.observe)
@@ -98,7 +107,38 @@ class AppContext:
             variants=VariantComparison(executor, metrics),
             states=SignedStates(lambda: _state_key(settings), settings.state_seconds),
             trials=Trials(models, executor, admission, metrics.trials, ComparisonStore(engine)),
+            latency_cache=LatencyCache(siblings),
+            siblings=siblings,
         )
+
+    def heard(self) -> Mapping[str, Callable[..., object]]:
+        """What this process does when it hears of something from its siblings, by subject."""
+        return {REMOVED: self.models.forget, MEASURED: self.latency_cache.remember}
+
+    def unload(self, name: str) -> None:
+        """Removes a model from the memory of all processes; the next request loads it again.
+
+        Raises:
+            NotFound: when there is no such model.
+        """
+        bundle_id = self.models.resolve(name)
+        self.models.forget(bundle_id)
+        self.siblings.tell(REMOVED, bundle_id)
+
+    def delete(self, name: str) -> None:
+        """Removes a model from disk and from the memory of all processes.
+
+        Raises:
+            NotFound: when there is no such model.
+        """
+        bundle_id = self.models.delete(name)
+        self.queue.forget_model(bundle_id)
+        self.siblings.tell(REMOVED, bundle_id)
+
+    def note_models(self) -> None:
+        """Updates the gauges of models in memory."""
+        self.metrics.models.set(self.models.count())
+        self.metrics.model_bytes.set(self.models.memory_bytes())
 
     def check_readable(self) -> dict[str, int]:
         """Looks whether database and storage can be read; returns the number of jobs by state.

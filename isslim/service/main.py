@@ -14,7 +14,7 @@ from isslim.service import problems
 from isslim.service.compression import Compression
 from isslim.service.context import AppContext
 from isslim.service.inference_protocol import routes as inference_protocol
-from isslim.service.middleware import BodyLimit, BodyLimits, RequestMetrics
+from isslim.service.middleware import LARGE_AT_ONCE, BodyLimit, BodyLimits, RequestMetrics
 from isslim.service.openai import routes as openai
 from isslim.service.openapi import DocumentedApp
 from isslim.service.request_id import RequestId
@@ -34,6 +34,7 @@ from isslim.service.routes import (
     sweeps,
 )
 from isslim.service.served_model import ServedModel
+from isslim.service.siblings import Siblings
 from isslim.settings.service import ServiceSettings
 from isslim.types.kinds.plugins import RUNTIME, SERVICE, load_plugins, plugin_module
 
@@ -52,15 +53,18 @@ GZIP: dict[str, Any] = {
 """What is compressed on its way: weights hardly shrink, and events must not be held back."""
 
 
-def create_app(settings: ServiceSettings | None = None) -> FastAPI:
+def create_app(
+    settings: ServiceSettings | None = None, siblings: Siblings | None = None
+) -> FastAPI:
     """The service.
 
     Args:
         settings: by default from the environment.
+        siblings: its other processes; by default there are none.
     """
     chosen = settings or ServiceSettings()
     load_plugins(chosen.kinds, RUNTIME)
-    context = AppContext.build(chosen)
+    context = AppContext.build(chosen, siblings or Siblings())
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -98,6 +102,7 @@ def create_app(settings: ServiceSettings | None = None) -> FastAPI:
             ordinary=chosen.body_limit_bytes,
             upload=chosen.upload_limit_bytes + ROOM_BYTES,
             run=app.state.run_limit,
+            large_at_once=max(1, LARGE_AT_ONCE // _processes(chosen)),
         ),
     )
     app.add_middleware(Compression, **GZIP)
@@ -115,6 +120,11 @@ def _grpc(context: AppContext) -> AbstractAsyncContextManager[None]:
     from isslim.service.inference_protocol.grpc_server import grpc_server
 
     return grpc_server(context, settings.grpc_port, settings.array_bytes_limit + ROOM_BYTES)
+
+
+def _processes(settings: ServiceSettings) -> int:
+    """Among how many processes limits are divided; `auto` is a number in each of several."""
+    return 1 if settings.processes == "auto" else settings.processes
 
 
 def _run_limit(settings: ServiceSettings) -> int:

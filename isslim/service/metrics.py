@@ -1,11 +1,13 @@
-"""Prometheus metrics of one service process."""
+"""Prometheus metrics: each process counts its own, and prints those of all processes."""
 
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Mapping
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.multiprocess import MultiProcessCollector
 
 _CHANGES = (1e-6, 1e-5, 1e-4, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1)
 _RATIOS = (0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 0.9, 1, 1.1, 1.5, 2, 3, 5, 10)
@@ -64,8 +66,10 @@ class TrialMetrics:
 class Metrics:
     """The metrics, in their own registry, so that several apps can share a process.
 
+    Where `PROMETHEUS_MULTIPROC_DIR` names a folder, `prometheus_client` keeps them in files there.
+
     Attributes:
-        registry: what `/metrics` prints.
+        registry: those of this process.
         trials: of shadows and canaries.
     """
 
@@ -100,9 +104,36 @@ class Metrics:
             buckets=(1, 2, 4, 8, 16, 32),
             registry=self.registry,
         )
-        self.pending = Gauge("inference_pending", "Runs waiting or running", registry=self.registry)
-        self.jobs = Gauge("jobs", "Jobs in each state", ("state",), registry=self.registry)
-        self.models = Gauge("models_loaded", "Models in memory", registry=self.registry)
-        self.model_bytes = Gauge(
-            "models_loaded_bytes", "Bytes of the open graphs", registry=self.registry
+        self.pending = Gauge(
+            "inference_pending",
+            "Runs waiting or running",
+            registry=self.registry,
+            multiprocess_mode="livesum",
         )
+        self.jobs = Gauge(
+            "jobs",
+            "Jobs in each state",
+            ("state",),
+            registry=self.registry,
+            multiprocess_mode="livemostrecent",
+        )
+        self.models = Gauge(
+            "models_loaded",
+            "Models in memory, in each process that has them",
+            registry=self.registry,
+            multiprocess_mode="livesum",
+        )
+        self.model_bytes = Gauge(
+            "models_loaded_bytes",
+            "Bytes of the open graphs",
+            registry=self.registry,
+            multiprocess_mode="livesum",
+        )
+
+    def of_all_processes(self) -> CollectorRegistry:
+        """What `/metrics` prints."""
+        if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
+            return self.registry
+        registry = CollectorRegistry()
+        MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+        return registry

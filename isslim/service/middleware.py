@@ -17,7 +17,8 @@ _METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"
 UPLOADS = ("/compress", "/inspect", "/sweeps")
 """Paths that take files."""
 LARGE_AT_ONCE = 4
-"""Bodies of runs, above the limit of ordinary ones, that are in memory at once."""
+"""Bodies of runs, above the limit of ordinary ones, that are in memory at once, of all processes
+together; each takes at least one."""
 _QUIET = ("/health", "/metrics", "/v2/health")
 """Paths that monitoring polls every few seconds: counted, not logged."""
 
@@ -28,17 +29,19 @@ class _Refused(Exception):
 
 @dataclass(frozen=True)
 class BodyLimits:
-    """Bytes that the body of a request may have.
+    """Bytes that the body of a request may have, and how many large ones there may be.
 
     Attributes:
         ordinary: of most requests.
         upload: of those in `UPLOADS`.
         run: of the runs of a graph, which take arrays.
+        large_at_once: bodies of runs above `ordinary` that are in memory at once.
     """
 
     ordinary: int
     upload: int
     run: int
+    large_at_once: int = LARGE_AT_ONCE
 
     def of(self, path: str) -> int:
         """The limit of a path."""
@@ -111,8 +114,8 @@ class BodyLimit:
 
     def _taken(self) -> tuple[bool, RequestError | None]:
         """Counts a large body, or refuses it."""
-        if self._large >= LARGE_AT_ONCE:
-            return False, _too_many(self._limits.ordinary)
+        if self._large >= self._limits.large_at_once:
+            return False, _too_many(self._limits)
         self._large += 1
         return True, None
 
@@ -127,11 +130,11 @@ def _too_large(limit: int) -> RequestError:
     return RequestError("too-large", f"the body is larger than the limit of {limit:,} bytes")
 
 
-def _too_many(ordinary: int) -> RequestError:
+def _too_many(limits: BodyLimits) -> RequestError:
     return RequestError(
         "overloaded",
-        f"{LARGE_AT_ONCE} runs of more than {ordinary:,} bytes are being read or run; try again in "
-        "a second",
+        f"{limits.large_at_once} runs of more than {limits.ordinary:,} bytes are being read or "
+        "run; try again in a second",
     )
 
 

@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
-import os
 from importlib.util import find_spec
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, SecretStr, field_validator
+from pydantic import BeforeValidator, Field, SecretStr, field_validator
 
+from isslim.settings.cores import processors
 from isslim.settings.timing import TimingSettings
 from isslim.store.settings import StoreSettings
 from isslim.types.units import Bytes, Count, DefaultText, Seconds, Unit
+
+MAX_PROCESSES = 256
+
+
+def _count_or_auto(value: object) -> object:
+    text = str(value)
+    if text == "auto":
+        return value
+    if text.isascii() and text.isdecimal() and 1 <= int(text[:9]) <= MAX_PROCESSES:
+        return int(text)
+    raise ValueError(f"expected `auto` or a whole number from 1 to {MAX_PROCESSES}")
 
 
 class ServiceSettings(StoreSettings, TimingSettings):
@@ -27,21 +38,32 @@ class ServiceSettings(StoreSettings, TimingSettings):
         description="port of the Open Inference Protocol over gRPC; none: not offered. Needs "
         "`pip install 'isslim[grpc]'`",
     )
+    processes: Annotated[
+        int | Literal["auto"], BeforeValidator(_count_or_auto), Unit("count or `auto`")
+    ] = Field(
+        default=1,
+        description="service processes behind the one port. `auto`: one for each `ISS_THREADS` "
+        "physical cores that the container may use, with at least 512 MiB of "
+        "`ISS_MEMORY_LIMIT_BYTES` for each",
+    )
     body_limit_bytes: Bytes = Field(
         default=8 << 20,
         description="largest body of a request that is neither an upload nor a run of a graph",
     )
     memory_limit_bytes: Bytes = Field(
         default=4 << 30,
-        description="size of open graphs above which the least recently used model is closed",
+        description="size of open graphs above which the least recently used model is closed; "
+        "divided among the processes",
     )
     threads: Count = Field(default=1, description="threads of one inference run")
     runs_at_once: Annotated[Count, DefaultText("the number of processors")] = Field(
-        default_factory=lambda: max(1, os.cpu_count() or 1),
-        description="inference runs in parallel",
+        default_factory=processors,
+        description="inference runs in parallel; divided among the processes, at least one each",
     )
     waiting_limit: Annotated[int, Field(ge=0), Unit("count")] = Field(
-        default=64, description="requests that may wait for a run; more are refused with 503"
+        default=64,
+        description="requests that may wait for a run, divided among the processes; more are "
+        "refused with 503",
     )
     texts_limit: Count = Field(default=256, description="texts of one request")
     tokens_limit: Count = Field(default=200_000, description="tokens of one request")
@@ -131,3 +153,24 @@ class ServiceSettings(StoreSettings, TimingSettings):
         if port is not None and find_spec("grpc") is None:
             raise ValueError("gRPC is not installed: pip install 'isslim[grpc]'")
         return port
+
+    def share(self, index: int, processes: int) -> Self:
+        """The settings of one of several processes: what all may take together is divided.
+
+        Args:
+            index: which of them, from 0.
+            processes: how many they are.
+        """
+
+        def part(limit: int, least: int) -> int:
+            # Rounded up for some and down for others: together they are the limit.
+            return max(least, (limit + index) // processes)
+
+        return self.model_copy(
+            update={
+                "processes": processes,
+                "memory_limit_bytes": part(self.memory_limit_bytes, 1),
+                "runs_at_once": part(self.runs_at_once, 1),
+                "waiting_limit": part(self.waiting_limit, 0),
+            }
+        )

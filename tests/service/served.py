@@ -27,10 +27,11 @@ class served:  # noqa: N801
     Attributes:
         process: it.
         url: its address.
+        log: what it writes to standard error.
     """
 
     def __init__(self, home: Path, limits: dict[str, str], log: Path = Path(os.devnull)) -> None:
-        self._port, self._log = free_port(), log
+        self._port, self.log = free_port(), log
         self._environment = (
             os.environ | {"ISS_HOME": str(home), "ISS_PORT": str(self._port)} | limits
         )
@@ -44,7 +45,7 @@ class served:  # noqa: N801
             "from isslim.service.__main__ import main\n"
             "main()\n"
         )
-        with self._log.open("w") as log:
+        with self.log.open("w") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-c", code], env=self._environment, stderr=log
             )

@@ -26,6 +26,7 @@ from isslim.runtime.shape import Shape
 from isslim.service.main import create_app
 from isslim.service.problems import RequestError
 from isslim.service.serving.latency_cache import MAX_WAITING, LatencyCache
+from isslim.service.siblings import Siblings
 from isslim.settings.service import ServiceSettings
 from isslim.store.bundles import BundleStore
 from isslim.types.schemas.models import LatencyResponse
@@ -136,7 +137,7 @@ def test_comparing_latency_keeps_no_session_and_knows_its_devices(client: TestCl
 
 
 def test_only_a_few_wait_to_compare_latency(client: TestClient) -> None:
-    comparisons, measured = LatencyCache(), []
+    comparisons, measured = LatencyCache(Siblings()), []
 
     async def measure() -> LatencyResponse:
         measured.append(1)

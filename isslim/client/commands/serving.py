@@ -30,6 +30,10 @@ def serve(
         int, typer.Option(envvar="ISS_PORT", min=1, max=65535, help="port to listen on")
     ] = 8000,
     home: Home = HOME,
+    processes: Annotated[
+        str,
+        typer.Option(envvar="ISS_PROCESSES", help="service processes: a number, or `auto`"),
+    ] = "1",
     as_json: AsJson = False,
 ) -> None:
     """Starts service and worker together; Ctrl-C ends both.
@@ -44,11 +48,18 @@ def serve(
         description = f"cannot listen on {address}: {error.strerror}; take another --host or --port"
         typer.echo(description, err=True)
         raise typer.Exit(exits.REFUSED) from error
-    environment = os.environ | {"ISS_HOST": host, "ISS_PORT": str(port), "ISS_HOME": str(home)}
-    # A SIGTERM (a supervisor, `docker stop`) must end both as Ctrl-C does; by default it would
-    # leave them behind.
+    environment = os.environ | {
+        "ISS_HOST": host,
+        "ISS_PORT": str(port),
+        "ISS_HOME": str(home),
+        "ISS_PROCESSES": processes,
+    }
+    # A SIGTERM (a supervisor, `docker stop`) or the end of the terminal must end both as Ctrl-C
+    # does; by default it would leave them behind.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    processes = {
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as `nohup` has it
+        signal.signal(signal.SIGHUP, signal.default_int_handler)
+    parts = {
         name: subprocess.Popen([sys.executable, "-P", "-m", module], env=environment)
         for name, module in (("service", "isslim.service"), ("worker", "isslim.compress.worker"))
     }
@@ -60,14 +71,14 @@ def serve(
     try:
         while not ended:
             time.sleep(0.5)
-            codes = {name: process.poll() for name, process in processes.items()}
+            codes = {name: process.poll() for name, process in parts.items()}
             ended = {name: code for name, code in codes.items() if code is not None}
     except KeyboardInterrupt:
         typer.echo("ending", err=True)
     finally:
-        for process in processes.values():
+        for process in parts.values():
             process.terminate()
-        for process in processes.values():
+        for process in parts.values():
             _ended(process)
     for name, code in ended.items():
         # Either process alone is of no use. A negative code is the signal that killed it.

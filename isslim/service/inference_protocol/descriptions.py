@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 
-from prometheus_client import Histogram
+from prometheus_client import Metric
 
 from isslim.runtime.graphs.recorded_inputs import Ports
 from isslim.service.context import AppContext
@@ -81,7 +81,9 @@ def statistics(context: AppContext, reference: ModelReference | None) -> list[Mo
         NotFound: when there is no such model.
         UnknownVariant: when it has no such variant.
     """
-    queued, ran = _durations(context.metrics.queued), _durations(context.metrics.runs)
+    families = {each.name: each for each in context.metrics.of_all_processes().collect()}
+    queued = _durations(families.get("inference_queue_seconds"))
+    ran = _durations(families.get("inference_run_seconds"))
     if reference is None:
         asked = [(model, model, variant) for model, variant in ran]
     else:
@@ -112,14 +114,13 @@ def _statistics(name: str, variant: str, queue: Duration, run: Duration) -> Mode
     )
 
 
-def _durations(histogram: Histogram) -> dict[tuple[str, str], Duration]:
-    """Counts and sums by model and variant, on all devices."""
+def _durations(histogram: Metric | None) -> dict[tuple[str, str], Duration]:
+    """Counts and sums by model and variant, on all devices; None: nothing ran yet."""
     found: dict[tuple[str, str], Duration] = defaultdict(Duration)
-    for family in histogram.collect():
-        for sample in family.samples:
-            duration = found[sample.labels["model"], sample.labels["variant"]]
-            if sample.name.endswith("_count"):
-                duration.count += int(sample.value)
-            elif sample.name.endswith("_sum"):
-                duration.ns += int(1e9 * sample.value)
+    for sample in [] if histogram is None else histogram.samples:
+        duration = found[sample.labels["model"], sample.labels["variant"]]
+        if sample.name.endswith("_count"):
+            duration.count += int(sample.value)
+        elif sample.name.endswith("_sum"):
+            duration.ns += int(1e9 * sample.value)
     return found

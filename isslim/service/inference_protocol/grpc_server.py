@@ -63,7 +63,8 @@ async def grpc_server(context: AppContext, port: int, most_bytes: int) -> AsyncI
     options = [
         ("grpc.max_receive_message_length", most_bytes),
         ("grpc.max_send_message_length", -1),
-        ("grpc.so_reuseport", 0),  # a second service must not take half of the requests
+        # Its own processes share the port; a second service must not take half of the requests.
+        ("grpc.so_reuseport", int(context.siblings.are_there)),
     ]
     most_calls = context.settings.runs_at_once + context.settings.waiting_limit
     server = grpc.aio.server(options=options, maximum_concurrent_rpcs=most_calls)
@@ -184,7 +185,7 @@ class _InferenceService:
 
     async def _unload(self, request: Any, call: grpc.aio.ServicerContext) -> Any:
         model = ModelReference.parse(request.model_name).model
-        await run_in_threadpool(self._context.models.unload, model)
+        await run_in_threadpool(self._context.unload, model)
         return self._types["RepositoryModelUnloadResponse"]()
 
     async def _infer(self, request: Any, call: grpc.aio.ServicerContext) -> Any:

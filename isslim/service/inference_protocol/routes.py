@@ -243,5 +243,5 @@ async def load_model(model: Name, request: Request) -> ModelLoaded:
 )
 def unload_model(model: Name, context: Context) -> ModelUnloaded:
     """With all of its variants, once their runs have ended; its next request loads it again."""
-    context.models.unload(ModelReference.parse(model).model)
+    context.unload(ModelReference.parse(model).model)
     return ModelUnloaded(name=model)

@@ -39,6 +39,6 @@ def get_metrics(context: Context) -> Response:
     """Request, queue and run latency by model, variant and device; job states; loaded models."""
     for state, count in context.queue.counts().items():
         context.metrics.jobs.labels(state).set(count)
-    context.metrics.models.set(context.models.count())
-    context.metrics.model_bytes.set(context.models.memory_bytes())
-    return Response(generate_latest(context.metrics.registry), media_type=CONTENT_TYPE_LATEST)
+    context.note_models()
+    registry = context.metrics.of_all_processes()
+    return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)

@@ -145,7 +145,7 @@ def get_file(model: ModelName, path: FilePath, context: Context) -> BundleFile:
 )
 def delete_model(model: ModelName, context: Context) -> Response:
     """From disk and memory. The request that made it, sent again, makes it anew."""
-    context.queue.forget_model(context.models.delete(model))
+    context.delete(model)
     return Response(status_code=204)
 
 

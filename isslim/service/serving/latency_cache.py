@@ -3,25 +3,34 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 
 from isslim.runtime.shape import Shape
 from isslim.service.problems import RequestError
+from isslim.service.siblings import Siblings
 from isslim.types.schemas.models import LatencyResponse
 
 Key = tuple[str, Shape, int, str | None]
 """Model id, shape, threads, device."""
 MAX_REMEMBERED, MAX_WAITING = 256, 8
+MEASURED = "latency"
+"""What siblings are told of a comparison: its key, and what was found."""
 
 
 class LatencyCache:
-    """The comparisons of one service process."""
+    """The comparisons of the service; of its processes, too, one measures at a time.
 
-    def __init__(self) -> None:
+    Args:
+        siblings: the other processes.
+    """
+
+    def __init__(self, siblings: Siblings) -> None:
+        self._siblings = siblings
         self._known: OrderedDict[Key, LatencyResponse] = OrderedDict()
-        self._turn = asyncio.Lock()
+        self._lock, self._turn = threading.Lock(), asyncio.Lock()
         self._waiting = 0
 
     async def get(
@@ -48,20 +57,33 @@ class LatencyCache:
             )
         self._waiting += 1
         try:
-            async with self._turn:
+            async with self._turn, self._siblings.turn(MEASURED):
                 # A request that waited for the same comparison need not repeat it.
                 known = self._remembered(key, asked if anew else None)
                 if known is None:
-                    known = self._known[key] = await measure()
+                    known = await measure()
+                    self.remember(key, known)
+                    self._siblings.tell(MEASURED, key, known)
         finally:
             self._waiting -= 1
-        while len(self._known) > MAX_REMEMBERED:
-            self._known.popitem(last=False)
         return known
 
+    def remember(self, key: Key, found: LatencyResponse) -> None:
+        """Keeps a comparison, from any thread.
+
+        Args:
+            key: identifies it.
+            found: the comparison.
+        """
+        with self._lock:
+            self._known[key] = found
+            while len(self._known) > MAX_REMEMBERED:
+                self._known.popitem(last=False)
+
     def _remembered(self, key: Key, since: datetime | None) -> LatencyResponse | None:
-        known = self._known.get(key)
-        if known is None or (since is not None and known.measured_at < since):
-            return None
-        self._known.move_to_end(key)
+        with self._lock:
+            known = self._known.get(key)
+            if known is None or (since is not None and known.measured_at < since):
+                return None
+            self._known.move_to_end(key)
         return known.model_copy(update={"cached": True})

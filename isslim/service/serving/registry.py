@@ -36,6 +36,8 @@ from isslim.types.schemas.aliases import Alias
 Kind = TypeVar("Kind", bound=LoadedModel[Any])
 Session = TypeVar("Session", bound=OrtSession)
 Opened = TypeVar("Opened")
+REMOVED = "model-removed"
+"""What siblings are told of a model that was deleted or is not to stay in memory: its id."""
 LOADS_AT_ONCE = 4
 """Models loaded in parallel; each may exceed the memory limit before others are closed for it."""
 NAME_SECONDS = 0.1
@@ -283,13 +285,8 @@ class ModelRegistry:
         bundle = self.bundles.open(self.resolve(name))
         return bundle.id, bundle.manifest
 
-    def unload(self, name: str) -> None:
-        """Removes a model from memory once its runs have ended; the next request loads it again.
-
-        Raises:
-            NotFound: when there is no such model.
-        """
-        bundle_id = self.resolve(name)
+    def forget(self, bundle_id: str) -> None:
+        """Removes a model from memory once its runs have ended; the next request loads it again."""
         with self._lock:
             self._loaded.pop(bundle_id, None)
 

@@ -1,0 +1,1 @@
+"""Several service processes behind one port."""
