@@ -99,7 +99,8 @@ def test_trial_ends_once_and_not_for_an_alias_that_was_moved_meanwhile(aliases: 
 
 
 def changes_of_two_processes(settings: StoreSettings) -> None:
-    stores = [AliasStore(JobRecords(settings).engine) for _ in range(2)]
+    databases = [JobRecords(settings) for _ in range(2)]
+    stores = [AliasStore(each.engine) for each in databases]
 
     def change(number: int) -> None:
         stores[number % 2].point("prod", state(f"{number:016x}"), ME)
@@ -111,6 +112,8 @@ def changes_of_two_processes(settings: StoreSettings) -> None:
     for newer, older in pairwise(trail):
         assert newer.before == older.after
     assert stores[1].get("prod").state == trail[0].after
+    for each in databases:
+        each.close()
 
 
 def test_no_change_is_lost_among_others(settings: StoreSettings) -> None:

@@ -16,7 +16,8 @@ KEY = Key("prod", 3, "1111111111111111:compressed")
 
 
 def sums_of_two_processes(settings: StoreSettings) -> None:
-    stores = [ComparisonStore(JobRecords(settings).engine) for _ in range(2)]
+    databases = [JobRecords(settings) for _ in range(2)]
+    stores = [ComparisonStore(each.engine) for each in databases]
     assert stores[0].read(KEY) == Tally()
 
     def add(number: int) -> None:
@@ -31,7 +32,9 @@ def sums_of_two_processes(settings: StoreSettings) -> None:
     assert (found.requests, found.failed, found.dropped) == (16, 16, 32)
     for name in FIGURES:
         assert found.sums[f"{name}_sum"] == sum(range(16))
-        assert found.sums[f"{name}_squares"] == sum(each**2 for each in range(16))
+        assert found.sums[f"{name}_squares"] == sum(number**2 for number in range(16))
+    for each in databases:
+        each.close()
 
 
 def test_no_sum_is_lost_among_others(settings: StoreSettings) -> None:
