@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
@@ -28,7 +29,7 @@ from isslim.service.inference_protocol.inference import SETTING, open_graph, run
 from isslim.service.inference_protocol.messages import ModelConfig
 from isslim.service.model_reference import ModelReference
 from isslim.service.problems import problem_of
-from isslim.service.serving.admission import Ticket
+from isslim.service.serving.admission import TIMEOUT_HEADER, Ticket
 from isslim.store.errors import CorruptBundle, NotFound, StoreError
 
 _LOG = logging.getLogger("service")
@@ -43,6 +44,7 @@ _CODES = {
     507: grpc.StatusCode.RESOURCE_EXHAUSTED,
 }
 """By the status of a problem; what is invalid has the others."""
+_TIMEOUT = TIMEOUT_HEADER.encode()
 MAX_TEXT = 2000
 """Characters of an error: it travels in a header."""
 Handler = Callable[[Any, grpc.aio.ServicerContext], Awaitable[Any]]
@@ -119,11 +121,13 @@ class _InferenceService:
 
     def _admitted(self, call: grpc.aio.ServicerContext) -> AbstractAsyncContextManager[Ticket]:
         seconds, left = self._context.settings.run_seconds, call.time_remaining()
-        seconds = seconds if left is None else min(seconds, max(0.0, left))
         metadata = [
             (str(name).encode(), _as_bytes(value))
             for name, value in call.invocation_metadata() or ()
         ]
+        if left is not None and left < seconds and all(name != _TIMEOUT for name, _ in metadata):
+            # What is late by the call's own deadline is late, and not refused for want of room.
+            metadata.append((_TIMEOUT, str(max(1, math.ceil(1e3 * left))).encode()))
         # gRPC itself cancels the handler when the sender has left.
         request = Request({"type": "http", "headers": metadata}, _never)
         return self._context.admission.admit(request, seconds, SETTING)
