@@ -172,7 +172,7 @@ HOSTILE = {
     "a text longer than the body": {
         **tensor(datatype="BYTES", shape=[1], parameters={"binary_data_size": 8}),
     },
-    "nested beyond reason": {"content": b'{"inputs":' + b"[" * 40_000},
+    "nested beyond reason": {"content": b'{"inputs":' + b"[" * 15_000},
     "an input twice": as_json({"ids": np.zeros((1, 1), np.int64)}),
     "lists of unequal lengths": tensor(parameters=None, data=[[1], [1, 2]], shape=[3]),
     "objects": tensor(parameters=None, data=[{"a": 1}], shape=[1]),
