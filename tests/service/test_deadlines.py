@@ -11,13 +11,11 @@ import httpx
 import pytest
 from fastapi.testclient import TestClient
 
-from isslim.runtime.run_control import RunControl
-from isslim.service.context import AppContext
 from isslim.service.main import create_app
-from isslim.service.serving.admission import TIMEOUT_HEADER, Ticket
-from isslim.service.serving.batching import alone
+from isslim.service.serving.admission import TIMEOUT_HEADER
 from isslim.settings.service import ServiceSettings
 from tests.conftest import Published
+from tests.service.occupied import occupied
 from tests.service.test_routes import problem
 
 ASK = {"model": "tiny", "texts": ["the cat"]}
@@ -34,19 +32,8 @@ def client(published: Published) -> Iterator[TestClient]:
 @pytest.fixture
 def busy(client: TestClient) -> Iterator[threading.Event]:
     """The only slot is taken until the event is set."""
-    context: AppContext = client.app.state.context  # type: ignore[attr-defined]
-    begun, go = threading.Event(), threading.Event()
-
-    def hold(control: RunControl) -> None:
-        begun.set()
-        assert go.wait(20)
-
-    assert client.portal is not None
-    holding = client.portal.start_task_soon(context.executor.submit, alone(hold), Ticket())
-    assert begun.wait(20)
-    yield go
-    go.set()
-    holding.result(20)
+    with occupied(client) as go:
+        yield go
 
 
 def ask(client: TestClient, path: str, milliseconds: str) -> httpx.Response:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -11,13 +10,11 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
-from isslim.runtime.run_control import RunControl
 from isslim.service.context import AppContext
 from isslim.service.main import create_app
-from isslim.service.serving.admission import Ticket
-from isslim.service.serving.batching import alone
 from isslim.settings.service import ServiceSettings
 from tests.conftest import Published
+from tests.service.occupied import occupied
 
 TEXTS = [
     "the cat sees the river",
@@ -41,23 +38,11 @@ def client(published: Published) -> Iterator[TestClient]:
 def held(client: TestClient, waiting: int) -> Iterator[None]:
     """The only slot is taken until so many requests wait for it."""
     context: AppContext = client.app.state.context  # type: ignore[attr-defined]
-    begun, go = threading.Event(), threading.Event()
-
-    def hold(control: RunControl) -> None:
-        begun.set()
-        assert go.wait(20)
-
-    assert client.portal is not None
-    holding = client.portal.start_task_soon(context.executor.submit, alone(hold), Ticket())
-    assert begun.wait(20)
-    try:
+    with occupied(client) as go:
         yield
         # From its admission to its first turn a request waits for nothing else.
         while context.metrics.registry.get_sample_value("inference_pending") != waiting:
             assert not go.wait(0.002)
-    finally:
-        go.set()
-        holding.result(20)
 
 
 def asked(client: TestClient, model: str, text: str, variant: str) -> dict[str, Any]:
