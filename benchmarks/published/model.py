@@ -65,7 +65,6 @@ class Published:
         companions: further distributions, which hold texts or labels.
         states: inputs that carry a state, with the output that they are next time and their first
             value's shape.
-        evaluated_outputs: the outputs that count; none: all but the states that are recognised.
         blank: of CTC, the class that stands for none.
         calibration: numbers of what is recorded for calibration: the more, the better distillation
             generalises.
@@ -81,7 +80,6 @@ class Published:
     written: Callable[[Path, Path], None] | None = None
     companions: tuple[str, ...] = ()
     states: Mapping[str, tuple[str, tuple[int, ...]]] = field(default_factory=dict)
-    evaluated_outputs: tuple[str, ...] = ()
     blank: int | None = None
     calibration: range = field(kw_only=True)
     held_out: range = HELD_OUT
@@ -120,7 +118,6 @@ class Published:
         return Recipe(
             budget=Budget(loss=loss, confident=self.confident),
             metric=metric,
-            outputs=list(self.evaluated_outputs),
             blank=self.blank,
             # A budget on the change of outputs is kept run by run, and streams are shown beside it.
             stream=False if self.limit is None else None,

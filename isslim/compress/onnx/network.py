@@ -183,14 +183,15 @@ class GraphNetwork:
 
         A removed unit's entries in them are zero.
         """
-        return state_outputs(self.source)
+        # In normal form: there an addition of zero, of an input that is not used, hides no state.
+        return state_outputs(self.trace.parts)
 
     def carried_states(self) -> dict[str, str]:
         """The outputs among them that one input initialises, with that input.
 
         A caller passes them back in the next call.
         """
-        return carried_states(self.source)
+        return carried_states(self.trace.parts)
 
     def stacks(self) -> list[list[str]] | None:
         """Groups of axes that are units of one module of the exported model, which has one size.

@@ -52,7 +52,7 @@ def test_a_budget_is_that_of_the_targets_or_the_change_of_outputs() -> None:
     assert (labelled.metric, labelled.budget.loss) == ("ctc_error_rate", 0.005)
     assert labelled.budget.confident is False
     assert (labelled.blank, labelled.stream, labelled.minutes) == (3, None, None)
-    plain = model(evaluated_outputs=("output",)).recipe(0.1, 2)
+    plain = model().recipe(0.1, 2)
     assert (plain.metric, plain.budget.loss) == ("output_change", 0.1)
     assert plain.budget.confident is None
-    assert (plain.stream, plain.outputs, plain.minutes) == (False, ["output"], 2)
+    assert (plain.stream, plain.outputs, plain.minutes) == (False, [], 2)

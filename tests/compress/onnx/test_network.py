@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
+from onnx import TensorProto
 
 from isslim.compress.onnx.network import AxisReport, GraphNetwork
 from isslim.compress.onnx.normalise.onnx_reader import simplified
@@ -64,13 +66,22 @@ def test_the_report_names_every_axis_in_order_and_why_some_are_left_alone() -> N
     assert list(network.declaration().axes) == [names[0]]
 
 
-def test_states_of_the_caller_are_named() -> None:
+@pytest.mark.parametrize("added", [None, 0, 1])
+def test_states_of_the_caller_are_named(added: int | None) -> None:
+    """Also behind the addition of zero with which an exporter keeps an input that is not used."""
     b = Builder()
     state = b.floats("before", (1, BATCH, UNITS), [1, "B", UNITS])
     x = b.floats("x", (STEPS, BATCH, WIDTH), ["T", "B", WIDTH])
     outputs = b.recurrent("GRU", x, WIDTH, UNITS, initial=[state])
     b.output(b.node("MatMul", [b.squeeze(outputs[0], 1), b.weights(UNITS, 2)]), "y", ["T", "B", 2])
-    b.output(outputs[1], "after", [1, "B", UNITS])
+    after = outputs[1]
+    if added is not None:
+        unused = b.node(
+            "Mul", [b.input("rate", np.array(16_000), []), b.constant(np.array(added), np.int64)]
+        )
+        after = b.node("Add", [after, b.node("Cast", [unused], to=TensorProto.FLOAT)])
+    b.output(after, "after", [1, "B", UNITS])
     network = GraphNetwork.from_model(simplified(b.model()))
-    assert network.state_outputs() == {"after"}
-    assert network.carried_states() == {"after": "before"}
+    changed = added == 1
+    assert network.state_outputs() == (set() if changed else {"after"})
+    assert network.carried_states() == ({} if changed else {"after": "before"})
