@@ -10,6 +10,7 @@ from typing import Annotated
 from fastapi import Depends, Request
 
 from isslim.service.bodies import BodyReader
+from isslim.service.large_bodies import LARGE_AT_ONCE, LargeBodies
 from isslim.service.metrics import Metrics
 from isslim.service.serving.admission import Admission
 from isslim.service.serving.compare_variants import VariantComparison
@@ -46,6 +47,7 @@ class AppContext:
         locks: of the living workers.
         sweeps: of several jobs each.
         bodies: parses requests.
+        large_bodies: of runs, in memory.
         admission: decides which requests are admitted, and when they end.
         executor: runs them.
         variants: runs several variants for one request.
@@ -64,6 +66,7 @@ class AppContext:
     locks: Locks
     sweeps: SweepStore
     bodies: BodyReader
+    large_bodies: LargeBodies
     admission: Admission
     executor: Executor
     variants: VariantComparison
@@ -102,6 +105,9 @@ class AppContext:
             locks=locks_of(settings),
             sweeps=SweepStore(queue, bundles),
             bodies=BodyReader(),
+            large_bodies=LargeBodies(
+                settings.body_limit_bytes, max(1, LARGE_AT_ONCE // _processes(settings))
+            ),
             admission=admission,
             executor=executor,
             variants=VariantComparison(executor, metrics),
@@ -159,6 +165,11 @@ class AppContext:
         closing.start()
         closing.join(CLOSE_SECONDS)
         self.queue.close()
+
+
+def _processes(settings: ServiceSettings) -> int:
+    """Among how many processes limits are divided; `auto` is a number in each of several."""
+    return 1 if settings.processes == "auto" else settings.processes
 
 
 def _state_key(settings: ServiceSettings) -> bytes:

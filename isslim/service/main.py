@@ -14,7 +14,7 @@ from isslim.service import problems
 from isslim.service.compression import Compression
 from isslim.service.context import AppContext
 from isslim.service.inference_protocol import routes as inference_protocol
-from isslim.service.middleware import LARGE_AT_ONCE, BodyLimit, BodyLimits, RequestMetrics
+from isslim.service.middleware import BodyLimit, BodyLimits, RequestMetrics
 from isslim.service.openai import routes as openai
 from isslim.service.openapi import DocumentedApp
 from isslim.service.request_id import RequestId
@@ -102,8 +102,8 @@ def create_app(
             ordinary=chosen.body_limit_bytes,
             upload=chosen.upload_limit_bytes + ROOM_BYTES,
             run=app.state.run_limit,
-            large_at_once=max(1, LARGE_AT_ONCE // _processes(chosen)),
         ),
+        large=context.large_bodies,
     )
     app.add_middleware(Compression, **GZIP)
     app.add_middleware(ServedModel, trials=context.trials)
@@ -120,11 +120,6 @@ def _grpc(context: AppContext) -> AbstractAsyncContextManager[None]:
     from isslim.service.inference_protocol.grpc_server import grpc_server
 
     return grpc_server(context, settings.grpc_port, settings.array_bytes_limit + ROOM_BYTES)
-
-
-def _processes(settings: ServiceSettings) -> int:
-    """Among how many processes limits are divided; `auto` is a number in each of several."""
-    return 1 if settings.processes == "auto" else settings.processes
 
 
 def _run_limit(settings: ServiceSettings) -> int:

@@ -10,15 +10,13 @@ from dataclasses import dataclass
 from prometheus_client import Histogram
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from isslim.service.large_bodies import LargeBodies, LargePlace
 from isslim.service.problems import RequestError, answer, problem_of
 
 _LOG = logging.getLogger("service.requests")
 _METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))
 UPLOADS = ("/compress", "/inspect", "/sweeps")
 """Paths that take files."""
-LARGE_AT_ONCE = 4
-"""Bodies of runs, above the limit of ordinary ones, that are in memory at once, of all processes
-together; each takes at least one."""
 _QUIET = ("/health", "/metrics", "/v2/health")
 """Paths that monitoring polls every few seconds: counted, not logged."""
 
@@ -29,19 +27,17 @@ class _Refused(Exception):
 
 @dataclass(frozen=True)
 class BodyLimits:
-    """Bytes that the body of a request may have, and how many large ones there may be.
+    """Bytes that the body of a request may have.
 
     Attributes:
         ordinary: of most requests.
         upload: of those in `UPLOADS`.
         run: of the runs of a graph, which take arrays.
-        large_at_once: bodies of runs above `ordinary` that are in memory at once.
     """
 
     ordinary: int
     upload: int
     run: int
-    large_at_once: int = LARGE_AT_ONCE
 
     def of(self, path: str) -> int:
         """The limit of a path."""
@@ -66,11 +62,11 @@ class BodyLimit:
     Args:
         app: what comes behind.
         limits: of bodies.
+        large: those of runs that are in memory.
     """
 
-    def __init__(self, app: ASGIApp, limits: BodyLimits) -> None:
-        self._app, self._limits = app, limits
-        self._large = 0
+    def __init__(self, app: ASGIApp, limits: BodyLimits, large: LargeBodies) -> None:
+        self._app, self._limits, self._large = app, limits, large
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Counts incoming bytes; answers 413 as soon as there are too many."""
@@ -82,16 +78,16 @@ class BodyLimit:
             await _answered(_too_large(limit), scope, receive, send)
             return
         received, started = 0, False
-        is_large, refusal = False, None
+        place, refusal = LargePlace(self._large), None
 
         async def counted() -> Message:
-            nonlocal received, is_large, refusal
+            nonlocal received, refusal
             message = await receive()
             received += len(message.get("body", b""))
             if received > limit:
                 refusal = _too_large(limit)
-            elif not is_large and received > self._limits.ordinary and is_run(scope["path"]):
-                is_large, refusal = self._taken()
+            elif received > self._large.ordinary and is_run(scope["path"]):
+                refusal = place.take()
             if refusal is not None:
                 raise _Refused
             return message
@@ -108,16 +104,9 @@ class BodyLimit:
             with suppress(_Refused):
                 await self._app(scope, counted, noted)
         finally:
-            self._large -= is_large
+            place.give_back()
         if refusal is not None and not started:
             await _answered(refusal, scope, receive, send)
-
-    def _taken(self) -> tuple[bool, RequestError | None]:
-        """Counts a large body, or refuses it."""
-        if self._large >= self._limits.large_at_once:
-            return False, _too_many(self._limits)
-        self._large += 1
-        return True, None
 
 
 def _declared_bytes(scope: Scope) -> int:
@@ -128,14 +117,6 @@ def _declared_bytes(scope: Scope) -> int:
 
 def _too_large(limit: int) -> RequestError:
     return RequestError("too-large", f"the body is larger than the limit of {limit:,} bytes")
-
-
-def _too_many(limits: BodyLimits) -> RequestError:
-    return RequestError(
-        "overloaded",
-        f"{limits.large_at_once} runs of more than {limits.ordinary:,} bytes are being read or "
-        "run; try again in a second",
-    )
 
 
 async def _answered(refusal: RequestError, scope: Scope, receive: Receive, send: Send) -> None:

@@ -19,6 +19,19 @@ def request_id() -> str | None:
     return _CURRENT.get()
 
 
+def take_id(sent: bytes) -> bytes:
+    """The id of the request that this task works for from now on.
+
+    Args:
+        sent: with the request; taken if it is short and plain.
+    """
+    chosen = sent if _SANE.fullmatch(sent) else uuid.uuid4().hex.encode()
+    # Never reset: each request has a context of its own, and the handler of a failure comes after
+    # what calls this.
+    _CURRENT.set(chosen.decode())
+    return chosen
+
+
 class RequestId:
     """Gives every request an id.
 
@@ -35,10 +48,7 @@ class RequestId:
             await self._app(scope, receive, send)
             return
         sent = next((value for name, value in scope["headers"] if name == HEADER), b"")
-        chosen = sent if _SANE.fullmatch(sent) else uuid.uuid4().hex.encode()
-        # Never reset: each request has a context of its own, and the handler of a failure comes
-        # after this.
-        _CURRENT.set(chosen.decode())
+        chosen = take_id(sent)
 
         async def named(message: Message) -> None:
             if message["type"] == "http.response.start":

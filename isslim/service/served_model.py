@@ -31,8 +31,7 @@ class ServedModel:
             if message["type"] == "http.response.start":
                 status, ticket = message["status"], ticket_of(scope)
                 if ticket is not None and ticket.variants:
-                    names = [f"{ticket.model}:{variant}" for variant in ticket.variants]
-                    MutableHeaders(scope=message)[HEADER] = ", ".join(names)
+                    MutableHeaders(scope=message)[HEADER] = ticket.served
             await send(message)
 
         try:

@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from isslim.service.bodies import CHUNK_BYTES, ValueCounts, count_values
-from isslim.service.middleware import LARGE_AT_ONCE
+from isslim.service.large_bodies import LARGE_AT_ONCE
 from isslim.types.arrays import dump_npz
 from tests.conftest import Published
 from tests.service.served import served

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import math
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -19,6 +18,17 @@ from isslim.runtime.errors import UnknownVariant
 from isslim.service.array_answers import check_bytes
 from isslim.service.context import AppContext
 from isslim.service.inference_protocol.descriptions import EXTENSIONS, index, metadata, statistics
+from isslim.service.inference_protocol.grpc_calls import (
+    REQUEST_ID,
+    Call,
+    CallRecord,
+    MessageReader,
+    Refusal,
+    identified,
+    recorded,
+    refusal_of,
+    set_trailing,
+)
 from isslim.service.inference_protocol.grpc_messages import (
     SERVICE,
     message_classes,
@@ -28,26 +38,14 @@ from isslim.service.inference_protocol.grpc_tensors import inputs_of, outputs_of
 from isslim.service.inference_protocol.inference import SETTING, open_graph, run_graph
 from isslim.service.inference_protocol.messages import ModelConfig
 from isslim.service.model_reference import ModelReference
-from isslim.service.problems import problem_of
+from isslim.service.problems import RequestError
+from isslim.service.served_model import HEADER as SERVED
 from isslim.service.serving.admission import TIMEOUT_HEADER, Ticket
 from isslim.store.errors import CorruptBundle, NotFound, StoreError
 
-_LOG = logging.getLogger("service")
-_CODES = {
-    404: grpc.StatusCode.NOT_FOUND,
-    409: grpc.StatusCode.FAILED_PRECONDITION,
-    413: grpc.StatusCode.RESOURCE_EXHAUSTED,
-    499: grpc.StatusCode.CANCELLED,
-    500: grpc.StatusCode.INTERNAL,
-    503: grpc.StatusCode.UNAVAILABLE,
-    504: grpc.StatusCode.DEADLINE_EXCEEDED,
-    507: grpc.StatusCode.RESOURCE_EXHAUSTED,
-}
-"""By the status of a problem; what is invalid has the others."""
 _TIMEOUT = TIMEOUT_HEADER.encode()
-MAX_TEXT = 2000
-"""Characters of an error: it travels in a header."""
-Handler = Callable[[Any, grpc.aio.ServicerContext], Awaitable[Any]]
+STREAM = "ModelStreamInfer"
+Handler = Callable[[Any, Call], Awaitable[Any]]
 
 
 @asynccontextmanager
@@ -87,6 +85,7 @@ class _InferenceService:
         self._context = context
         self._service = service_descriptor()
         self._types = message_classes(self._service)
+        self._reader = MessageReader(context.large_bodies)
 
     def handlers(self) -> grpc.GenericRpcHandler:
         """All methods, for the server."""
@@ -104,22 +103,52 @@ class _InferenceService:
             "RepositoryModelUnload": self._unload,
         }
         found = {
-            name: grpc.unary_unary_rpc_method_handler(_answered(method), **self._forms(name))
+            # On the wire a stream of one message is that message; a stream is read when its
+            # handler wants it, and a single message before the handler is called.
+            name: grpc.stream_unary_rpc_method_handler(
+                self._answered(name, method), response_serializer=self._written(name)
+            )
             for name, method in methods.items()
         }
-        found["ModelStreamInfer"] = grpc.stream_stream_rpc_method_handler(
-            self._infer_each, **self._forms("ModelStreamInfer")
+        found[STREAM] = grpc.stream_stream_rpc_method_handler(
+            self._infer_each, response_serializer=self._written(STREAM)
         )
         return grpc.method_handlers_generic_handler(SERVICE, found)
 
-    def _forms(self, method: str) -> dict[str, Any]:
-        types = self._service.methods_by_name[method]
-        return {
-            "request_deserializer": self._types[types.input_type.name].FromString,
-            "response_serializer": self._types[types.output_type.name].SerializeToString,
-        }
+    def _request(self, method: str) -> Any:
+        """The class of a method's requests."""
+        return self._types[self._service.methods_by_name[method].input_type.name]
 
-    def _admitted(self, call: grpc.aio.ServicerContext) -> AbstractAsyncContextManager[Ticket]:
+    def _written(self, method: str) -> Callable[[Any], bytes]:
+        output = self._service.methods_by_name[method].output_type
+        serialize: Callable[[Any], bytes] = self._types[output.name].SerializeToString
+        return serialize
+
+    def _answered(self, name: str, method: Handler) -> Handler:
+        """A method whose errors become statuses."""
+        kind = self._request(name)
+
+        async def answered(_: AsyncIterator[bytes], call: Call) -> Any:
+            identified(call)
+            with recorded(name) as record:
+                answer = await self._answer(kind, method, call, record)
+                if isinstance(answer, Refusal):
+                    await call.abort(*answer)
+                return answer
+
+        return answered
+
+    async def _answer(self, kind: Any, method: Handler, call: Call, record: CallRecord) -> Any:
+        try:
+            async with self._reader.of_call(call, kind) as request:
+                record.message_id = getattr(request, "id", "")
+                return await method(request, call)
+        except Exception as error:
+            refusal = refusal_of(error)
+            record.status = refusal.code
+            return refusal
+
+    def _admitted(self, call: Call) -> AbstractAsyncContextManager[Ticket]:
         seconds, left = self._context.settings.run_seconds, call.time_remaining()
         metadata = [
             (str(name).encode(), _as_bytes(value))
@@ -132,17 +161,17 @@ class _InferenceService:
         request = Request({"type": "http", "headers": metadata}, _never)
         return self._context.admission.admit(request, seconds, SETTING)
 
-    async def _server_live(self, request: Any, call: grpc.aio.ServicerContext) -> Any:
+    async def _server_live(self, request: Any, call: Call) -> Any:
         return self._types["ServerLiveResponse"](live=True)
 
-    async def _server_ready(self, request: Any, call: grpc.aio.ServicerContext) -> Any:
+    async def _server_ready(self, request: Any, call: Call) -> Any:
         try:
             await run_in_threadpool(self._context.check_readable)
         except StoreError:
             return self._types["ServerReadyResponse"](ready=False)
         return self._types["ServerReadyResponse"](ready=True)
 
-    async def _server_metadata(self, request: Any, call: grpc.aio.ServicerContext) -> Any:
+    async def _server_metadata(self, request: Any, call: Call) -> Any:
         response = self._types["ServerMetadataResponse"]
         return response(name="isslim", version=__version__, extensions=EXTENSIONS)
 
@@ -152,47 +181,47 @@ class _InferenceService:
         reference.variant_of(manifest)
         return reference
 
-    async def _model_ready(self, request: Any, call: grpc.aio.ServicerContext) -> Any:
+    async def _model_ready(self, request: Any, call: Call) -> Any:
         try:
             await self._known(request)
         except (NotFound, UnknownVariant, CorruptBundle):  # an answer here, and no error
             return self._types["ModelReadyResponse"](ready=False)
         return self._types["ModelReadyResponse"](ready=True)
 
-    async def _model_config(self, request: Any, call: grpc.aio.ServicerContext) -> Any:
+    async def _model_config(self, request: Any, call: Call) -> Any:
         reference = await self._known(request)
         config = ModelConfig(name=reference.model).model_dump()
         return self._types["ModelConfigResponse"](config=config)
 
-    async def _model_metadata(self, request: Any, call: grpc.aio.ServicerContext) -> Any:
+    async def _model_metadata(self, request: Any, call: Call) -> Any:
         reference = ModelReference.parse(request.name, request.version)
         async with self._admitted(call) as ticket:
             opened = await open_graph(self._context, reference, ticket)
         return self._types["ModelMetadataResponse"](**metadata(reference, opened).model_dump())
 
-    async def _model_statistics(self, request: Any, call: grpc.aio.ServicerContext) -> Any:
+    async def _model_statistics(self, request: Any, call: Call) -> Any:
         asked = ModelReference.parse(request.name, request.version) if request.name else None
         found = await run_in_threadpool(statistics, self._context, asked)
         dumped = [each.model_dump() for each in found]
         return self._types["ModelStatisticsResponse"](model_stats=dumped)
 
-    async def _index(self, request: Any, call: grpc.aio.ServicerContext) -> Any:
+    async def _index(self, request: Any, call: Call) -> Any:
         found = await run_in_threadpool(index, self._context)
         chosen = [each for each in found if each.state == "READY" or not request.ready]
         dumped = [each.model_dump() for each in chosen]
         return self._types["RepositoryIndexResponse"](models=dumped)
 
-    async def _load(self, request: Any, call: grpc.aio.ServicerContext) -> Any:
+    async def _load(self, request: Any, call: Call) -> Any:
         async with self._admitted(call) as ticket:
             await open_graph(self._context, ModelReference.parse(request.model_name), ticket)
         return self._types["RepositoryModelLoadResponse"]()
 
-    async def _unload(self, request: Any, call: grpc.aio.ServicerContext) -> Any:
+    async def _unload(self, request: Any, call: Call) -> Any:
         model = ModelReference.parse(request.model_name).model
         await run_in_threadpool(self._context.unload, model)
         return self._types["RepositoryModelUnloadResponse"]()
 
-    async def _infer(self, request: Any, call: grpc.aio.ServicerContext) -> Any:
+    async def _infer(self, request: Any, call: Call) -> Any:
         context, settings = self._context, self._context.settings
         reference = ModelReference.parse(request.model_name, request.model_version)
         device = request.parameters["device"].string_param if "device" in request.parameters else ""
@@ -205,6 +234,7 @@ class _InferenceService:
                 [each.name for each in request.outputs],
                 ticket,
             )
+            set_trailing(call, SERVED, ticket.served)
         check_bytes(found.outputs.values(), settings)
         outputs, contents = await run_in_threadpool(outputs_of, found.outputs)
         return self._types["ModelInferResponse"](
@@ -215,16 +245,26 @@ class _InferenceService:
             raw_output_contents=contents,
         )
 
-    async def _infer_each(
-        self, requests: AsyncIterator[Any], call: grpc.aio.ServicerContext
-    ) -> AsyncIterator[Any]:
+    async def _infer_each(self, _: AsyncIterator[bytes], call: Call) -> AsyncIterator[Any]:
         """A stream: one answer to each request, in their order; an error does not end it."""
-        response = self._types["ModelStreamInferResponse"]
-        async for request in requests:
+        await call.send_initial_metadata(((REQUEST_ID, identified(call)),))
+        try:
+            with self._reader.stream():
+                while (content := await call.read()) is not grpc.aio.EOF:
+                    yield await self._streamed(content, call)
+        except RequestError as error:
+            await call.abort(*refusal_of(error))
+
+    async def _streamed(self, content: bytes, call: Call) -> Any:
+        response, message_id = self._types["ModelStreamInferResponse"], ""
+        with recorded(STREAM) as record:
             try:
-                yield response(infer_response=await self._infer(request, call))
+                with self._reader.of_stream(content, self._request(STREAM)) as request:
+                    record.message_id = message_id = request.id
+                    return response(infer_response=await self._infer(request, call))
             except Exception as error:
-                yield response(error_message=_told(error)[1])
+                record.status, text = refusal_of(error)
+                return response(error_message=text, infer_response={"id": message_id})
 
 
 async def _never() -> Message:
@@ -235,23 +275,3 @@ async def _never() -> Message:
 
 def _as_bytes(text: str | bytes) -> bytes:
     return text.encode() if isinstance(text, str) else text
-
-
-def _answered(method: Handler) -> Handler:
-    """The method, whose errors become statuses."""
-
-    async def answered(request: Any, call: grpc.aio.ServicerContext) -> Any:
-        try:
-            return await method(request, call)
-        except Exception as error:
-            await call.abort(*_told(error))
-
-    return answered
-
-
-def _told(error: Exception) -> tuple[grpc.StatusCode, str]:
-    problem = problem_of(error)
-    if problem.status == 500:
-        _LOG.error("a call failed", exc_info=error)
-    code = _CODES.get(problem.status, grpc.StatusCode.INVALID_ARGUMENT)
-    return code, problem.detail[:MAX_TEXT]

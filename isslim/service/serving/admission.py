@@ -66,6 +66,11 @@ class Ticket:
         return None if self.destination is None else self.destination.variant
 
     @property
+    def served(self) -> str:
+        """Which variants answer, as `<id>:<variant>` in their order; empty until they are open."""
+        return ", ".join(f"{self.model}:{variant}" for variant in self.variants)
+
+    @property
     def queue_ms(self) -> float:
         """The wait in milliseconds."""
         return 1e3 * self.queue_seconds
