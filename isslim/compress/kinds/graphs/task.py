@@ -24,6 +24,7 @@ from isslim.compress.errors import (
 )
 from isslim.compress.export.convolutions import quantize_convolutions
 from isslim.compress.export.int8_forms import EightBit, Form
+from isslim.compress.export.moves import merge_moves
 from isslim.compress.export.quantize import quantize_graph
 from isslim.compress.kinds.graphs.activations import collect_graph_activations
 from isslim.compress.kinds.graphs.choosing import choose
@@ -253,7 +254,7 @@ class GraphTask(DistilsGraphs, ChoosesSizes, WritesKeptUnits, ModelTask[GraphNet
             shutil.copyfile(self.path, path)
             return
         partial = path.with_name(path.name + ".partial")
-        partial.write_bytes(network.model().SerializeToString())
+        partial.write_bytes(merge_moves(network.model()).SerializeToString())
         partial.replace(path)
 
     def verify_export(self, path: Path, network: GraphNetwork, name: str) -> CheckRecord:
@@ -271,7 +272,7 @@ class GraphTask(DistilsGraphs, ChoosesSizes, WritesKeptUnits, ModelTask[GraphNet
             target: of the file to write.
             form: what is quantized, and how.
         """
-        model = network.model()
+        model = merge_moves(network.model())
         if form.convolutions is not None:
             runs = self.runs.calibration[:: -(-len(self.runs.calibration) // RANGED_RUNS)]
             model = quantize_convolutions(model, runs, form.convolutions) or model

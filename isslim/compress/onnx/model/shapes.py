@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass
+from math import prod
+
+import numpy as np
 import onnx
 from onnx import ModelProto, ValueInfoProto, helper, numpy_helper
 
@@ -13,8 +18,44 @@ _SMALL = 1024
 inference."""
 
 
+@dataclass(frozen=True)
+class Fixed:
+    """A tensor of numbers whose sizes are known.
+
+    Attributes:
+        shape: all of them.
+        dtype: of its numbers.
+    """
+
+    shape: tuple[int, ...]
+    dtype: np.dtype[np.generic]
+
+    @property
+    def size(self) -> int:
+        """Number of its numbers."""
+        return prod(self.shape)
+
+
 def inferred_shapes(parts: SplitModel) -> dict[str, Layout]:
-    """The layout without axes of every value whose rank is known.
+    """The layout without axes of every value whose rank is known."""
+    found = {port.name: _layout(port) for port in _inferred(parts)}
+    return {name: layout for name, layout in found.items() if layout is not None}
+
+
+def fixed_tensors(parts: SplitModel) -> dict[str, Fixed]:
+    """The tensors whose sizes are all known."""
+    found = {}
+    for port in _inferred(parts):
+        layout, kind = _layout(port), port.type.tensor_type.elem_type
+        if layout is None or not kind or not all(isinstance(dim, int) for dim in layout.dims):
+            continue
+        sizes = tuple(dim for dim in layout.dims if isinstance(dim, int))
+        found[port.name] = Fixed(sizes, np.dtype(helper.tensor_dtype_to_np_dtype(kind)))
+    return found
+
+
+def _inferred(parts: SplitModel) -> Iterator[ValueInfoProto]:
+    """Every value that inference knows something of.
 
     A constant that may be a shape is passed to the inference with its value; a large one (a weight)
     only with its shape, like an input, since inference would copy the numbers several times.
@@ -39,13 +80,8 @@ def inferred_shapes(parts: SplitModel) -> dict[str, Layout]:
     model = onnx.shape_inference.infer_shapes(
         model, check_type=False, strict_mode=False, data_prop=True
     )
-    found = {}
     for graph in graphs(model.graph):
-        for port in (*graph.input, *graph.value_info, *graph.output):
-            layout = _layout(port)
-            if layout is not None:
-                found[port.name] = layout
-    return found
+        yield from (*graph.input, *graph.value_info, *graph.output)
 
 
 def _layout(port: ValueInfoProto) -> Layout | None:

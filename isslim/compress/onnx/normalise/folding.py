@@ -11,6 +11,7 @@ https://onnx.ai/onnx/api/reference.html
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from math import prod
 
 import numpy as np
@@ -92,7 +93,7 @@ def _computed(parts: SplitModel, node: NodeProto) -> dict[str, Constant] | None:
     if values is None:
         return None
     opsets = [helper.make_opsetid("", parts.opset)]
-    return _evaluated(node, values, opsets) if _small(node, values, opsets) else None
+    return evaluated(node, values, parts.opset) if _small(node, values, opsets) else None
 
 
 def _foldable_inputs(parts: SplitModel, node: NodeProto) -> dict[str, Constant] | None:
@@ -107,16 +108,23 @@ def _foldable_inputs(parts: SplitModel, node: NodeProto) -> dict[str, Constant] 
     return None if texts else values
 
 
-def _evaluated(
-    node: NodeProto, values: dict[str, Constant], opsets: list[OperatorSetIdProto]
+def evaluated(
+    node: NodeProto, values: Mapping[str, Constant], opset: int
 ) -> dict[str, Constant] | None:
-    """The outputs of a node; None when the reference implementation fails."""
+    """The outputs of a node; None when the reference implementation fails.
+
+    Args:
+        node: of the standard operators.
+        values: all that it reads.
+        opset: version of the standard operators.
+    """
+    opsets = [helper.make_opsetid("", opset)]
     ports = [_port(name, _kind(value)) for name, value in values.items()]
     # The types of outputs are not checked by the reference implementation: any will do.
     outs = [_port(name, TensorProto.FLOAT) for name in node.output if name]
     model = helper.make_model(helper.make_graph([node], "one", ports, outs), opset_imports=opsets)
     try:
-        results = ReferenceEvaluator(model).run(None, values)
+        results = ReferenceEvaluator(model).run(None, dict(values))
     except Exception:  # whatever it raises: the node stays as it is, and is refused or run later
         return None
     if not all(isinstance(value, np.ndarray | np.generic) for value in results):
