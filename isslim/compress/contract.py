@@ -196,6 +196,10 @@ class ModelTask(ReturnsWeights[Model], Trainable[Model]):
         """
         return None
 
+    def calibration_seconds(self) -> float | None:
+        """About the CPU time of one `calibration_loss`; None where that is not available."""
+        return None
+
     def probe_loss(self, network: Model) -> float | None:
         """What a network loses, to choose the sizes of its axes, in the terms of `probe_scale`.
 

@@ -14,7 +14,7 @@ import platform
 import shutil
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -28,7 +28,7 @@ from isslim.compress.contract import Candidate, ModelTask, Origin
 from isslim.compress.errors import BudgetNotMet
 from isslim.compress.inspection.inspect import begin
 from isslim.compress.kinds.registry import UploadedFiles
-from isslim.compress.measurement.measure import Measured, conclusions_of, measure
+from isslim.compress.measurement.measure import Measured, Measurements, conclusions_of
 from isslim.compress.own_work import keep_own
 from isslim.compress.progress import Progress
 from isslim.compress.pruning import axes
@@ -283,14 +283,13 @@ def _chosen(
         )
 
     tries, number = candidates(task, work, stages), 0
+    measurements = Measurements(task, work / "bundle" / "original", stages, shapes, model_sha256)
     try:
         found = next(tries, None)
         while found is not None:
-            stages.enter("export", "writing the graphs")
             folder = work / "bundle" / str(number)
             folder.mkdir(parents=True)
-            task.save_companions(folder)
-            measured = measure(task, found.network, folder, stages, shapes, model_sha256)
+            measured = measurements.of(found.network, folder)
             each = _Choice(found, measured, folder)
             if each.measured.kept and (best is None or rank(each) < rank(best)):
                 if best is not None:
@@ -313,7 +312,8 @@ def _chosen(
             ) from answer
     if best is None:
         raise BudgetNotMet("; ".join(refused), curve=curve)
-    return best
+    task.save_companions(best.folder)
+    return replace(best, measured=measurements.finished(best.measured, best.folder))
 
 
 def _axes(original: Model, found: Candidate[Model]) -> list[AxisRecord]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC
 from pathlib import Path
 from typing import ClassVar, Generic
@@ -47,6 +48,11 @@ class Trainable(ABC, Generic[Model]):
                 "in closed form"
             )
         return asked
+
+    @property
+    def trained_by(self) -> float:
+        """On the clock of `time.monotonic`: when distillation is to be over; infinity: any time."""
+        return math.inf
 
     def finetune(
         self,

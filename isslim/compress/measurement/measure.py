@@ -4,16 +4,19 @@ Quality, size and latency are measured through `runtime`: what is measured is th
 service answers with. A compressed variant outside the budget is left out, and the report says why:
 every variant is held to the budget of quality, the float32 one to that of speed (the median at the
 primary shape). `original` and `original-int8` are always measured, as the baselines that pruning
-must beat.
+must beat. A job may measure several candidates: the original is written and evaluated once for all
+of them, and latency is measured of what is published alone, unless a budget of speed depends on it.
 """
 
 from __future__ import annotations
 
 import math
+import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, Literal
 
 from isslim.compress.contract import Candidate, ModelTask, Published
 from isslim.compress.export.notes import note
@@ -76,108 +79,174 @@ class Measured:
 
 @dataclass(frozen=True)
 class _Exported:
-    """The graphs of the original and of the compressed model.
+    """The graphs of the original, or of a compressed model.
 
     Attributes:
-        networks: by variant, what its graph was made of.
-        paths: of the graphs.
-        int8: by the name of an int8 variant, its form; one without a form has no graph.
-        checks: of the float32 graphs.
+        network: what they were made of.
+        paths: of the float32 graph and, where weights can take 8 bits, of the int8 graph.
+        int8: the form of the int8 graph.
+        check: of the float32 graph.
     """
 
-    networks: dict[VariantName, Any]
+    network: Any
     paths: dict[VariantName, Path]
-    int8: dict[VariantName, Int8Choice]
-    checks: list[CheckRecord]
+    int8: Int8Choice
+    check: CheckRecord
 
 
-def measure(
-    task: ModelTask[Model],
-    compressed: Model,
-    folder: Path,
-    progress: Progress,
-    shapes: Sequence[Shape],
-    upload_sha256: str | None = None,
-) -> Measured:
-    """Writes the graphs of original and compressed model, verifies and measures them.
+@dataclass(frozen=True)
+class _Evaluated:
+    """The same graphs, and everything that is published of them but their latency."""
+
+    exported: _Exported
+    records: list[VariantRecord]
+    left_out: list[str]
+
+
+class Measurements(Generic[Model]):
+    """Measures the candidates of one job.
 
     Args:
         task: the original and how it is measured.
-        compressed: the candidate.
-        folder: takes `<name>.onnx` and, where weights can take 8 bits, `<name>-int8.onnx`; a graph
-            that breaks the budget is deleted.
+        folder: takes the original's graphs, until a candidate is `finished`.
         progress: receives what is done.
         shapes: that variants are timed at, the primary one among them.
         upload_sha256: of the uploaded model, for the graphs' metadata; None: it is not known.
-
-    Raises:
-        VerificationFailed: when a float32 graph does not equal the network that it was made of.
     """
-    exported = _export(task, compressed, folder, progress, upload_sha256)
-    scale = metric_format_of(task.metric)
-    progress.enter("measure", f"{scale.name} of every variant")
-    metrics = _evaluate(task, exported.paths, scale, progress)
-    latency = _time(task, exported.paths, progress, shapes)
-    records = [_record(task, exported, name, metrics, latency[name]) for name in exported.networks]
-    budget = task.recipe.budget
-    losses = {
-        record.name: compared_loss(budget, record.loss, record.estimate)
-        for record in records
-        if budget.quality is not None and record.name.startswith("compressed")
-    }
-    left_out = [
-        f"{name}: {'; '.join(filter(None, (_NO_INT8, each.remark)))}"
-        for name, each in exported.int8.items()
-        if each.form is None
-    ]
-    variants = []
-    for record in records:
-        fault = _outside(record, task, scale)
-        if fault is None:
-            variants.append(record)
-        else:
+
+    def __init__(
+        self,
+        task: ModelTask[Model],
+        folder: Path,
+        progress: Progress,
+        shapes: Sequence[Shape],
+        upload_sha256: str | None = None,
+    ) -> None:
+        self._task, self._folder, self._progress = task, folder, progress
+        self._shapes, self._upload_sha256 = shapes, upload_sha256
+
+    def of(self, compressed: Model, folder: Path) -> Measured:
+        """Writes the graphs of a candidate, verifies and measures them.
+
+        Their latency is measured only where a budget of speed depends on it.
+
+        Args:
+            compressed: the candidate.
+            folder: takes `compressed.onnx` and, where weights can take 8 bits,
+                `compressed-int8.onnx`; a graph that breaks the budget is deleted.
+
+        Raises:
+            VerificationFailed: when a float32 graph does not equal the network that it was made of.
+        """
+        task, original = self._task, self._original
+        small = self._evaluated("compressed", compressed, folder)
+        records = [*original.records, *small.records]
+        budget, scale = task.recipe.budget, metric_format_of(task.metric)
+        if budget.speedup is not None:
+            records = self._timed(records, original.exported.paths | small.exported.paths)
+        losses = {
+            record.name: compared_loss(budget, record.loss, record.estimate)
+            for record in small.records
+            if budget.quality is not None
+        }
+        left_out, variants = [*original.left_out, *small.left_out], list[VariantRecord]()
+        for record in records:
+            fault = _outside(record, task, scale)
+            if fault is None:
+                variants.append(record)
+                continue
             left_out.append(f"{record.name}: {fault}")
-            exported.paths[record.name].unlink()
-    return Measured(
-        variants,
-        exported.checks,
-        left_out,
-        _only_int8_missed(task, records, variants),
-        losses,
-    )
+            if record.name in small.exported.paths:
+                small.exported.paths[record.name].unlink()
+        return Measured(
+            variants,
+            [original.exported.check, small.exported.check],
+            left_out,
+            _only_int8_missed(task, records, variants),
+            losses,
+        )
 
+    def finished(self, measured: Measured, folder: Path) -> Measured:
+        """The candidate to publish: with latency, and the original's graphs beside its own.
 
-def _export(
-    task: ModelTask[Model],
-    compressed: Model,
-    folder: Path,
-    progress: Progress,
-    upload_sha256: str | None,
-) -> _Exported:
-    """Writes both float32 graphs, verifies them, and writes their int8 forms."""
-    exported = _Exported({}, {}, {}, [])
-    pairs: tuple[tuple[VariantName, VariantName, Model], ...] = (
-        ("original", "original-int8", task.original),
-        ("compressed", "compressed-int8", compressed),
-    )
-    for name, small, network in pairs:
+        Args:
+            measured: the candidate.
+            folder: of its graphs.
+        """
+        originals = self._original.exported.paths
+        for variant in measured.variants:
+            if variant.name in originals:
+                originals[variant.name].rename(folder / variant.file)
+        shutil.rmtree(self._folder)
+        if all(variant.latency for variant in measured.variants):
+            return measured
+        self._progress.enter("measure", "latency of every variant")
+        paths = {variant.name: folder / variant.file for variant in measured.variants}
+        return replace(measured, variants=self._timed(measured.variants, paths))
+
+    @cached_property
+    def _original(self) -> _Evaluated:
+        self._folder.mkdir(parents=True)
+        return self._evaluated("original", self._task.original, self._folder)
+
+    def _evaluated(
+        self, name: Literal["original", "compressed"], network: Model, folder: Path
+    ) -> _Evaluated:
+        task, scale = self._task, metric_format_of(self._task.metric)
+        exported = self._export(name, network, folder)
+        self._progress.enter("measure", f"{scale.name} of the {name} model")
+        metrics = dict[VariantName, dict[str, float]]()
+        for done, (each, path) in enumerate(exported.paths.items(), 1):
+            metrics[each] = task.measure(path)
+            value = scale.value(metrics[each][task.metric])
+            self._progress(0.5 * done, f"{each}: {scale.name} {value}")
+        whole = exported.paths[name], metrics[name]
+        if name == "compressed":
+            original = self._original
+            whole = original.exported.paths["original"], original.records[0].metrics
+        records = [_record(task, exported, each, found, whole) for each, found in metrics.items()]
+        left_out = []
+        if exported.int8.form is None:
+            remarks = filter(None, (_NO_INT8, exported.int8.remark))
+            left_out.append(f"{name}-int8: {'; '.join(remarks)}")
+        return _Evaluated(exported, records, left_out)
+
+    def _export(
+        self, name: Literal["original", "compressed"], network: Model, folder: Path
+    ) -> _Exported:
+        """Writes a float32 graph, verifies it, and writes its int8 form."""
+        task = self._task
+        self._progress.enter("export", f"writing the graphs of the {name} model")
+        small: VariantName = "original-int8" if name == "original" else "compressed-int8"
         source, target = folder / f"{name}.onnx", folder / f"{small}.onnx"
         task.export(network, source)
         if network is not task.original or not task.original_as_sent:
-            _note(task, network, source, upload_sha256)
-        exported.checks.append(task.verify_export(source, network, name))
-        exported.networks[name], exported.paths[name] = network, source
-        chosen = exported.int8[small] = write_int8(
-            task, network, source, target, exported.paths["original"]
-        )
-        progress(
-            0.5 if name == "original" else 1.0,
-            f"{small}: {chosen.description or 'nothing takes 8 bits'}",
-        )
+            _note(task, network, source, self._upload_sha256)
+        check = task.verify_export(source, network, name)
+        whole = source if name == "original" else self._original.exported.paths["original"]
+        chosen = write_int8(task, network, source, target, whole)
+        self._progress(1.0, f"{small}: {chosen.description or 'nothing takes 8 bits'}")
+        paths: dict[VariantName, Path] = {name: source}
         if chosen.form is not None:
-            _note(task, network, target, upload_sha256)
-            exported.networks[small], exported.paths[small] = network, target
-    return exported
+            _note(task, network, target, self._upload_sha256)
+            paths[small] = target
+        return _Exported(network, paths, chosen, check)
+
+    def _timed(
+        self, records: Sequence[VariantRecord], paths: Mapping[VariantName, Path]
+    ) -> list[VariantRecord]:
+        """Records with the latency of their graphs at the shapes."""
+        task = self._task
+        timed: dict[VariantName, list[LatencyRecord]] = {record.name: [] for record in records}
+        named: dict[str, Path] = dict(paths.items())
+        for done, shape in enumerate(self._shapes, 1):
+            compared = task.compare(named, shape)
+            for name, latency in timed.items():
+                primary = shape == task.primary_shape
+                latency.append(compared[name].model_copy(update={"primary": primary}))
+            told = f"latency of {_run(task, timed['original'][-1])}"
+            self._progress(done / len(self._shapes), told)
+        return [each.model_copy(update={"latency": timed[each.name]}) for each in records]
 
 
 def _note(task: ModelTask[Model], network: Model, path: Path, upload_sha256: str | None) -> None:
@@ -190,68 +259,39 @@ def _note(task: ModelTask[Model], network: Model, path: Path, upload_sha256: str
     note(path, f"'{task.recipe.name}', {path.stem}: {size}{eight}", about)
 
 
-def _evaluate(
-    task: ModelTask[Model],
-    paths: Mapping[VariantName, Path],
-    scale: MetricFormat,
-    progress: Progress,
-) -> dict[VariantName, dict[str, float]]:
-    """The metrics of every graph."""
-    found = dict[VariantName, dict[str, float]]()
-    for done, (name, path) in enumerate(paths.items(), 1):
-        found[name] = task.measure(path)
-        value = scale.value(found[name][task.metric])
-        progress(0.7 * done / len(paths), f"{name}: {scale.name} {value}")
-    return found
-
-
-def _time(
-    task: ModelTask[Model],
-    paths: Mapping[VariantName, Path],
-    progress: Progress,
-    shapes: Sequence[Shape],
-) -> dict[VariantName, list[LatencyRecord]]:
-    """The latency of every graph at the shapes."""
-    timed: dict[VariantName, list[LatencyRecord]] = {name: [] for name in paths}
-    named: dict[str, Path] = dict(paths.items())
-    for done, shape in enumerate(shapes, 1):
-        compared = task.compare(named, shape)
-        for name, records in timed.items():
-            primary = shape == task.primary_shape
-            records.append(compared[name].model_copy(update={"primary": primary}))
-        progress(
-            0.7 + 0.3 * done / len(shapes),
-            f"latency of {_run(task, timed['original'][-1])}",
-        )
-    return timed
-
-
 def _record(
     task: ModelTask[Model],
     exported: _Exported,
     name: VariantName,
-    metrics: Mapping[VariantName, dict[str, float]],
-    latency: list[LatencyRecord],
+    metrics: dict[str, float],
+    original: tuple[Path, Mapping[str, float]],
 ) -> VariantRecord:
-    """Everything that is published of a variant."""
-    path, chosen = exported.paths[name], exported.int8.get(name)
-    declaration = exported.networks[name].declaration()
+    """Everything that is published of a variant, but its latency.
+
+    Args:
+        task: how it was measured.
+        exported: its graph among others.
+        name: the variant.
+        metrics: its own.
+        original: the original's float32 graph, and the metrics of that.
+    """
+    path, chosen = exported.paths[name], exported.int8 if name.endswith("int8") else None
+    declaration = exported.network.declaration()
     return VariantRecord(
         sizes=dict(declaration.axes),
         name=name,
         file=path.name,
-        precision="int8" if name.endswith("int8") else "float32",
+        precision="float32" if chosen is None else "int8",
         eight_bit=[] if chosen is None else chosen.eight_bit.parts,
         float32=[] if chosen is None else chosen.eight_bit.rest,
         int8_form=None if chosen is None else chosen.description,
         tied=task.is_tied(declaration),
         size_bytes=path.stat().st_size,
         parts=task.parts(declaration),
-        metrics=metrics[name],
-        loss=task.loss(metrics[name], metrics["original"]),
-        estimate=None if name == "original" else task.estimate(path, exported.paths["original"]),
+        metrics=metrics,
+        loss=task.loss(metrics, original[1]),
+        estimate=None if name == "original" else task.estimate(path, original[0]),
         states=None if name == "original" else task.states(path),
-        latency=latency,
     )
 
 
@@ -314,12 +354,10 @@ def _outside(variant: VariantRecord, task: ModelTask[Model], scale: MetricFormat
     budget = task.recipe.budget
     if budget.quality is not None and not keeps(budget, variant.loss, variant.estimate):
         return scale.describe_excess(budget, variant.loss, variant.estimate)
+    if budget.speedup is None or variant.precision != "float32":
+        return None
     latency = variant.primary_latency
-    if (
-        budget.speedup is None
-        or variant.precision != "float32"
-        or latency.speedup >= budget.speedup
-    ):
+    if latency.speedup >= budget.speedup:
         return None
     over = latency.over_original
     found = (

@@ -26,22 +26,21 @@ MAX_SECONDS = 90.0
 """Limit on the CPU time, of all threads, for trying every unit."""
 TIMED = 3
 """Units from which the time for all of them is extrapolated."""
-FIRST = 4
-"""At most so many times as long as those after it takes the first evaluation, which also computes
-what the others are compared with."""
+DOUBT = 2
+"""How many times as long as it takes the time of an evaluation may be taken for."""
 
 
 def may_be_ablated(task: ModelTask[Model]) -> bool:
-    """Whether every unit can be tried alone, as far as an evaluation of the original tells.
+    """Whether every unit can be tried alone, as far as the time of a few runs tells.
 
     Ranking a large model anew for that takes as long as the rest of its calibration.
     """
-    began = time.process_time()
-    if task.calibration_loss(task.original) is None:
+    seconds = task.calibration_seconds()
+    if seconds is None:
         return False
     declaration = task.original.declaration()
     units = sum(declaration.axes[axis] for axis in task.prunable(declaration))
-    return (time.process_time() - began) * units <= FIRST * MAX_SECONDS
+    return seconds * units <= DOUBT * MAX_SECONDS
 
 
 def rank_by_ablation(

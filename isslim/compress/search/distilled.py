@@ -2,11 +2,13 @@
 
 Within a budget of quality the cut is as deep as distillation makes up for, which the candidates
 before one say (`isslim/compress/search/tuning.py`). A budget of size or speed determines the cut.
+Where a job is to end by some time, what search and measurement take of it is not trained.
 """
 
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Generator
 from functools import cached_property
 from pathlib import Path
@@ -26,6 +28,8 @@ CLOCKED_SHARE = 0.75
 """Of the minutes, what a candidate takes that has to be smaller only if the clock says so."""
 LEAST_SHARE = 0.1
 """Of all minutes, what has to be left for another candidate."""
+LEAST_MINUTES = 1.0
+"""Minutes that are trained however long the search before took."""
 USUAL_SHARE = 0.4
 """Of the usual budget of a kind, in place of a budget of none at all."""
 
@@ -89,8 +93,10 @@ class Distilled(Generic[Model]):
 
     @property
     def _left(self) -> float:
-        """Minutes that no candidate has taken."""
-        return max(0.0, self._minutes - sum(self._spent.values()))
+        """Minutes that no candidate has taken, and that the job's time leaves."""
+        spent = sum(self._spent.values())
+        by_clock = max((self._task.trained_by - time.monotonic()) / 60, LEAST_MINUTES - spent)
+        return max(0.0, min(self._minutes - spent, by_clock))
 
     @cached_property
     def _unit(self) -> float:

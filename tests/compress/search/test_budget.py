@@ -12,7 +12,7 @@ from isslim.compress.kinds.language.networks.lstm import LstmLanguageModel, Lstm
 from isslim.compress.kinds.language.sizes import parts, recurrent_layers
 from isslim.compress.kinds.language.task import LanguageTask
 from isslim.compress.kinds.language.texts import Texts, sample
-from isslim.compress.measurement.measure import measure
+from isslim.compress.measurement.measure import Measurements
 from isslim.compress.progress import Progress
 from isslim.compress.pruning import axes
 from isslim.runtime.language.model import LoadedLanguageModel
@@ -36,7 +36,8 @@ def test_compressed_variant_that_measures_slower_than_the_budget_is_left_out(
     task = LanguageTask(
         trained.network, texts, Recipe(budget=Budget(speedup=3.0)), codec, IngestReport("by hand")
     )
-    measured = measure(task, trained.network, tmp_path, Progress(), task.shapes)
+    measurements = Measurements(task, tmp_path / "original", Progress(), task.shapes)
+    measured = measurements.of(trained.network, tmp_path)
     assert [variant.name for variant in measured.variants] == [
         "original",
         "original-int8",

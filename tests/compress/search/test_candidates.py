@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -306,25 +307,20 @@ def test_progress_of_trying_each_unit_is_the_last_tenth(tmp_path: Path) -> None:
     assert tried == pytest.approx([0.9 + 0.1 * 16 * k / 96 for k in range(6)])
 
 
-@pytest.mark.parametrize(("seconds", "times"), [(10.0, 1 + 16), (30.0, 1)])
+@pytest.mark.parametrize(("seconds", "times"), [(8.9, 16), (9.1, 0)])
 def test_no_unit_is_tried_alone_where_all_would_take_too_long(
-    seconds: float, times: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    seconds: float, times: int, tmp_path: Path
 ) -> None:
-    """For 20 units 90 seconds are allowed, and the first evaluation takes up to 4 times as long."""
-    tried, spent = list[toy.Toy](), [0.0]
-    monkeypatch.setattr("time.process_time", lambda: spent[0])
+    """For 20 units 90 seconds are allowed, and an evaluation may be half as long as it is said."""
+    tried = list[toy.Toy]()
 
     def by_calibration(network: toy.Toy) -> float:
-        spent[0] += 0.0 if tried else seconds
         tried.append(network)
         return 0.0
 
     recipe = Recipe(budget=Budget(size_ratio=0.5))
-    next(
-        candidates(
-            task_for(recipe, by_units(0.0), by_calibration=by_calibration), tmp_path, Stages()
-        )
-    )
+    task = task_for(recipe, by_units(0.0), by_calibration=by_calibration, calibrated_in=seconds)
+    next(candidates(task, tmp_path, Stages()))
     assert len(tried) == times
 
 
@@ -443,6 +439,18 @@ def test_minutes_are_those_of_all_candidates_together(tmp_path: Path) -> None:
         spent[left] = max(minutes, spent.get(left, 0.0))
     assert sum(spent.values()) <= 5 + 1e-9
     assert seen[0] < 14 <= seen[-1]  # 6 units of 0.72 % are within 5 %
+
+
+@pytest.mark.parametrize(
+    ("ends_in", "minutes"),
+    [(math.inf, 5 / MEASURED), (180.0, 3 / MEASURED), (-60.0, 1 / MEASURED)],
+)
+def test_what_the_job_leaves_of_its_time_is_trained_and_a_minute_in_any_case(
+    ends_in: float, minutes: float, tmp_path: Path
+) -> None:
+    task = task_for(QUALITY, by_units(0.008), won=0.4, ends_in=ends_in)
+    next(candidates(task, tmp_path, Stages()))
+    assert task.tuned[0][1] == pytest.approx(minutes, rel=1e-2)
 
 
 class Staged(ToyTask):

@@ -6,6 +6,8 @@ many units it has and from what stands in for the others, by a rule that the tes
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -119,6 +121,8 @@ class ToyTask(ModelTask[Toy]):
     count: int = 5000
     sure: float = 0.9
     by_calibration: Callable[[Toy], float] | None = None
+    calibrated_in: float = 0.0
+    ends_in: float = math.inf
     bonus: Callable[[Toy], float] = lambda network: 0.0
     costly: bool = False
     origin: Origin = ORIGIN  # type: ignore[misc]
@@ -163,6 +167,14 @@ class ToyTask(ModelTask[Toy]):
 
     def calibration_loss(self, network: Toy) -> float | None:
         return None if self.by_calibration is None else self.by_calibration(network)
+
+    def calibration_seconds(self) -> float | None:
+        return None if self.by_calibration is None else self.calibrated_in
+
+    @property
+    def trained_by(self) -> float:
+        """`ends_in` seconds from now."""
+        return time.monotonic() + self.ends_in
 
     def verify_removal(self, before: Toy, pruned: Pruned) -> CheckRecord:
         self.verified.append((before, pruned))

@@ -21,6 +21,7 @@ import numpy as np
 from isslim.compress.contract import ProbeScale
 from isslim.compress.kinds.graphs.comparing import Outputs
 from isslim.compress.kinds.graphs.kept_units import WritesKeptUnits
+from isslim.compress.kinds.graphs.recorded import Recorded
 from isslim.compress.kinds.graphs.running import outputs_of, temporary_session
 from isslim.compress.onnx.network import GraphNetwork
 from isslim.compress.pruning import axes
@@ -53,11 +54,13 @@ class OutputLoss:
         runs: of which outputs are compared.
         wanted: the original's outputs on them.
         names: of the outputs.
+        seconds: CPU time of the original on one of the runs.
     """
 
     runs: Sequence[NamedArrays]
     wanted: Sequence[Outputs]
     names: Sequence[str]
+    seconds: float
 
     @classmethod
     def on(
@@ -77,7 +80,7 @@ class OutputLoss:
                 break
             drawn.append(runs[place])
             wanted += outputs_of(graph, [runs[place]], names)
-        return cls(drawn, wanted, names)
+        return cls(drawn, wanted, names, (time.process_time() - began) / max(len(drawn), 1))
 
     def of(self, network: GraphNetwork) -> float:
         """The squared relative change of the outputs of a network; 0 of the original."""
@@ -109,6 +112,8 @@ class ChoosesSizes(WritesKeptUnits):
     """The part of the task that says by what the sizes of axes are chosen."""
 
     metric: Metric
+    runs: Recorded
+    costly: bool = False
     steps = 1.0
     """Rows of one run, which a matrix reads at once, and a recurrence one after the other."""
     often: Mapping[str, float] = MappingProxyType({})
@@ -120,6 +125,10 @@ class ChoosesSizes(WritesKeptUnits):
     @abstractmethod
     def probes(self) -> OutputLoss:
         """Compares graphs with the original."""
+
+    def calibration_seconds(self) -> float | None:
+        """That of the original on every calibration run; see `ModelTask.calibration_seconds`."""
+        return None if self.costly else self.probes.seconds * len(self.runs.calibration)
 
     def probe_loss(self, network: GraphNetwork) -> float | None:
         """The squared change of the evaluated outputs; see `ModelTask.probe_loss`."""

@@ -8,6 +8,7 @@ reference is built without the surgery (`isslim/compress/onnx/masked_reference.p
 from __future__ import annotations
 
 import shutil
+import time
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import cached_property
@@ -38,10 +39,15 @@ from isslim.compress.kinds.graphs.evaluating import (
 from isslim.compress.kinds.graphs.kept_units import WritesKeptUnits
 from isslim.compress.kinds.graphs.parts import parameters_of, parts_of
 from isslim.compress.kinds.graphs.probing import ChoosesSizes, OutputLoss
-from isslim.compress.kinds.graphs.quality_metrics import OutputMetric, refuse_unevaluated
+from isslim.compress.kinds.graphs.quality_metrics import (
+    MeasuredMetric,
+    OutputMetric,
+    refuse_unevaluated,
+)
 from isslim.compress.kinds.graphs.recorded import recorded_runs
 from isslim.compress.kinds.graphs.running import outputs_of, temporary_file
 from isslim.compress.kinds.graphs.streams import returned_states, stream_of
+from isslim.compress.kinds.graphs.timed import timed_runs
 from isslim.compress.kinds.graphs.understanding import layers_of, understood
 from isslim.compress.kinds.graphs.verification import Verifier
 from isslim.compress.onnx.network import GraphNetwork
@@ -53,9 +59,10 @@ from isslim.compress.pruning.ranking import Pruned
 from isslim.runtime.errors import GraphRefused, InputsRefused
 from isslim.runtime.graphs.latency import compare_graphs
 from isslim.runtime.graphs.recorded_inputs import SAMPLES, GraphSession, NamedArrays, write_runs
-from isslim.runtime.graphs.shapes import run_of_shape, runs_to_time
+from isslim.runtime.graphs.shapes import runs_to_time
 from isslim.runtime.shape import Shape
 from isslim.settings.worker import Evaluations
+from isslim.store.files import sha256_of
 from isslim.types.axis_names import components_of, layer_of
 from isslim.types.inspection import LayerRecord
 from isslim.types.kinds.graphs import GRAPHS
@@ -98,7 +105,7 @@ class GraphTask(DistilsGraphs, ChoosesSizes, WritesKeptUnits, ModelTask[GraphNet
         evaluations: Evaluations = MappingProxyType({}),
         known: tuple[int, GraphNetwork] | None = None,
     ) -> None:
-        path = graph.path
+        self._began, path = time.monotonic(), graph.path
         self.path, self.recipe, self.metric = path, recipe, recipe.metric
         opset, self.original = known or understood(path)
         if not self.original.declaration().axes:
@@ -133,10 +140,12 @@ class GraphTask(DistilsGraphs, ChoosesSizes, WritesKeptUnits, ModelTask[GraphNet
             self.runs.held_out, self._choice.compared, len(self._uploaded.outputs)
         )
         self.costly = self._quality_metric.costly
-        self._timed = self._to_be_timed()
+        self._timed = timed_runs(self._uploaded, self.runs, self.shapes, asked=bool(recipe.shapes))
         carried = {} if self._quality_metric.as_streams else self.original.carried_states()
         self._stream = stream_of(self._uploaded, carried, self.runs.held_out)
-        self._measured: dict[Path, Quality] = {}
+        self._known: dict[str, Quality] = {}
+        if isinstance(self._quality_metric, MeasuredMetric):
+            self._known[sha256_of(path)] = self._quality_metric.equal
         layers = [each for each in self.original.report() if not each.reasons]
         channels = [each for each in self.original.channels() if not each.reasons]
         doubt = self._quality_metric.doubt if self.runs.not_evaluated is None else None
@@ -153,23 +162,6 @@ class GraphTask(DistilsGraphs, ChoosesSizes, WritesKeptUnits, ModelTask[GraphNet
             left_out=self.runs.left_out,
             warnings=(*filter(None, (doubt, graph.warning)), *self._choice.notes, *self.runs.notes),
         )
-
-    def _to_be_timed(self) -> dict[Shape, tuple[NamedArrays, str]]:
-        """By shape, the run to time and its description."""
-        try:
-            found = {
-                shape: run_of_shape(self._uploaded, self.runs.all, shape, random=self.runs.random)
-                for shape in self.shapes
-            }
-            if self.recipe.shapes:
-                for run, _ in found.values():
-                    self._uploaded.run(run)
-        except InputsRefused as refused:
-            raise RunsUnusable(
-                f"the graph cannot be timed at the recipe's `shapes`: {refused.issues[0]}",
-                refused.issues,
-            ) from refused
-        return found
 
     @property
     def usual_shapes(self) -> tuple[Shape, ...]:  # type: ignore[override]
@@ -194,9 +186,16 @@ class GraphTask(DistilsGraphs, ChoosesSizes, WritesKeptUnits, ModelTask[GraphNet
     def evaluate(self, network: GraphNetwork) -> Quality:
         """Evaluates by the recipe's metric."""
         if network is self.original:
-            return self._quality_metric.quality(self.path, "the original")
+            return self._quality(self.path, "the original")
         with temporary_file(network.model()) as path:
-            return self._quality_metric.quality(path)
+            return self._quality(path)
+
+    def _quality(self, path: Path, which: str = "a compressed graph") -> Quality:
+        """Of a file; of the same content, as the original's is again and again, it is known."""
+        content = sha256_of(path)
+        if content not in self._known:
+            self._known[content] = self._quality_metric.quality(path, which)
+        return self._known[content]
 
     def calibration_loss(self, network: GraphNetwork) -> float | None:
         """Evaluates on the calibration runs; None where an operator's command is the metric."""
@@ -287,15 +286,14 @@ class GraphTask(DistilsGraphs, ChoosesSizes, WritesKeptUnits, ModelTask[GraphNet
 
     def quick_loss(self, path: Path) -> float | None:
         """The loss of a file; None where an operator's command would have to be run for it."""
-        return None if self.costly else self._quality_metric.quality(path, f"`{path.stem}`").loss
+        return None if self.costly else self._quality(path, f"`{path.stem}`").loss
 
     def measure(self, path: Path) -> dict[str, float]:
         """Evaluates a file as it is served, by the recipe's metric."""
-        found = self._measured[path] = self._quality_metric.quality(path, f"`{path.stem}`")
-        return {self.metric: found.value}
+        return {self.metric: self._quality(path, f"`{path.stem}`").value}
 
     def estimate(self, path: Path, original: Path) -> Estimate | None:
-        """The interval of a file's last measurement.
+        """The interval of a file's loss.
 
         Args:
             path: the file.
@@ -304,8 +302,7 @@ class GraphTask(DistilsGraphs, ChoosesSizes, WritesKeptUnits, ModelTask[GraphNet
         Returns:
             None for an operator's command, and for too few rows.
         """
-        found = self._measured.get(path)
-        return None if found is None else found.estimate
+        return self._quality(path, f"`{path.stem}`").estimate
 
     def states(self, path: Path) -> StatesRecord | None:
         """The change of returned states on the held-out runs, and the loss over a stream."""

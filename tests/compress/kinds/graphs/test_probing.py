@@ -19,6 +19,8 @@ from isslim.compress.onnx.normalise.onnx_reader import read_graph
 from isslim.compress.progress import Progress
 from isslim.compress.pruning import axes
 from isslim.compress.pruning.narrow import insert
+from isslim.compress.search import ablation
+from isslim.compress.search.ablation import may_be_ablated
 from isslim.compress.search.closed_form import ClosedForm
 from isslim.runtime.graphs.recorded_inputs import GraphSession, write_runs
 from isslim.types.recipe import Budget, Recipe
@@ -53,6 +55,21 @@ def test_a_loss_is_the_squared_relative_change_of_the_outputs(tmp_path: Path) ->
     error = sum(np.square(a - b).sum() for a, b in zip(found, wanted, strict=True))
     spread = np.square(np.stack(wanted) - np.mean(wanted)).sum()
     assert loss.of(small) == pytest.approx(error / spread, rel=1e-4)
+
+
+def test_a_graph_whose_runs_take_too_long_is_not_tried_unit_by_unit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = task_of(tmp_path, layer_graph(tmp_path), noise(6, 2, 20, 6))
+    assert may_be_ablated(task)
+    seconds, units = task.calibration_seconds(), sum(task.original.declaration().axes.values())
+    assert seconds is not None
+    monkeypatch.setattr(ablation, "MAX_SECONDS", seconds * units / (1.01 * ablation.DOUBT))
+    assert not may_be_ablated(task)
+    assert "_calibration_metric" not in vars(task)  # nothing was evaluated for that
+    task.costly = True
+    assert task.calibration_seconds() is None
+    assert not may_be_ablated(task)
 
 
 def test_no_narrow_layer_stands_where_no_evaluated_output_depends_on_it(tmp_path: Path) -> None:

@@ -98,6 +98,19 @@ def opened(home: Path, bundle_id: str) -> OpenBundle:
     return BundleStore(StoreSettings(home=home)).open(bundle_id)
 
 
+def test_a_graph_that_was_evaluated_is_not_run_again(folder: Path, tmp_path: Path) -> None:
+    task = task_of(folder)
+    found = task.evaluate(task.original)
+    assert found == task._quality_metric.quality(task.path)  # what is known is what is found
+    small = task.original.rebuilt({n: 0.9 * array for n, array in task.original.arrays().items()})
+    lost = task.evaluate(small)
+    assert lost.loss > found.loss
+    for network, quality in ((task.original, found), (small, lost)):
+        task.export(network, tmp_path / "graph.onnx")
+        assert task._quality(tmp_path / "graph.onnx") is quality
+        assert task.measure(tmp_path / "graph.onnx") == {task.metric: quality.value}
+
+
 @pytest.mark.parametrize("name", KINDS)
 def test_bundle_is_smaller_within_its_budget_and_runs_as_measured(
     name: str, tmp_path: Path

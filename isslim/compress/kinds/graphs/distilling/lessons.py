@@ -127,10 +127,9 @@ def lessons_of(
     apart = {} if joint is None else joint.along
     kinds = input_kinds(network, runs.calibration, apart) if recipe.vary_inputs else {}
     examples = Examples(graph, divided.training, kinds, carried, names, joint)
-    known, held_back = (
-        [examples.answered(passage) for passage in _spread(each)]
-        for each in (divided.training, divided.held_back)
-    )
+    held_back = [examples.answered(each) for each in _spread(divided.held_back)]
+    # They are read for a remark alone: as many as there are of the others.
+    known = [examples.answered(each) for each in _spread(divided.training, len(held_back))]
     kinds_of_outputs = output_kinds(network, names)
     losses = OutputLosses.of(kinds_of_outputs, _answers([*known, *held_back]))
     notes = _notes(network, carried)
@@ -174,9 +173,9 @@ def _prove(
     prove(student, graph, [runs[each] for each in index], names)
 
 
-def _spread(passages: Sequence[Passage]) -> list[Passage]:
+def _spread(passages: Sequence[Passage], most: int = MOST) -> list[Passage]:
     numbers = sum(array.size for run in passages[0] for array in run.values())
-    count = max(FEWEST, min(MOST, NUMBERS // max(numbers, 1)))
+    count = min(most, max(FEWEST, min(MOST, NUMBERS // max(numbers, 1))))
     index = sorted({round(each) for each in np.linspace(0, len(passages) - 1, count)})
     return [passages[each] for each in index]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,11 @@ from isslim.compress import trainable
 from isslim.compress.contract import Candidate
 from isslim.compress.errors import ModeUnavailable
 from isslim.compress.kinds.graphs.distilling import steps
-from isslim.compress.kinds.graphs.distilling.distillation import filled, weights_of
+from isslim.compress.kinds.graphs.distilling.distillation import (
+    TRAINED_BY,
+    filled,
+    weights_of,
+)
 from isslim.compress.kinds.graphs.distilling.lessons import Lessons
 from isslim.compress.kinds.graphs.task import GraphTask
 from isslim.compress.kinds.registry import UploadedFiles, read_task
@@ -71,6 +76,17 @@ def test_a_distilled_graph_is_nearer_to_the_original_on_runs_that_it_never_saw(
     assert record.error <= record.tolerance
     (line,) = task.training_notes()
     assert line.startswith("distillation brought the change of outputs from ")
+    lessons = task._lessons
+    assert isinstance(lessons, Lessons)
+    assert len(lessons.known) <= len(lessons.held_back)
+    changes = [lessons.change(each, lessons.held_back) for each in (small, tuned.network)]
+    assert f"from {changes[0]:.1%} to {changes[1]:.1%} on recordings that were held back" in line
+
+
+def test_minutes_end_with_the_job_unless_the_recipe_names_them(tmp_path: Path) -> None:
+    named, left_open = (task_of(tmp_path, minutes=each) for each in (3.0, None))
+    assert named.trained_by == math.inf
+    assert 0 < left_open.trained_by - time.monotonic() <= 60 * TRAINED_BY
 
 
 def test_states_returned_by_a_distilled_graph_are_those_of_its_kept_units(tmp_path: Path) -> None:
