@@ -19,6 +19,7 @@ command:<name>       how much worse what it prints is, relative        output_ch
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -87,6 +88,23 @@ def squared_difference(pairs: Pairs) -> tuple[float, float, int]:
     Returns:
         The sum of squared differences, that of the originals' from their mean, and the count.
     """
+    # Run by run: what is in the processor's cache is summed ten times as fast.
+    count = sum(whole.size for _, whole in pairs)
+    difference = spread = 0.0
+    with np.errstate(invalid="ignore", over="ignore"):
+        mean = sum(float(whole.sum(dtype=np.float64)) for _, whole in pairs) / max(count, 1)
+        for each in pairs:
+            ours, whole = (np.asarray(array, np.float64).ravel() for array in each)
+            apart, centred = ours - whole, whole - mean
+            difference += float(apart @ apart)
+            spread += float(centred @ centred)
+    if math.isfinite(difference) and math.isfinite(spread):
+        return difference, spread, count
+    return _with_infinities(pairs)
+
+
+def _with_infinities(pairs: Pairs) -> tuple[float, float, int]:
+    """The same where not all is finite."""
     ours, whole = (
         np.concatenate([np.asarray(pair[side], np.float64).ravel() for pair in pairs])
         for side in (0, 1)

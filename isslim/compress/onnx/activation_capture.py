@@ -23,7 +23,7 @@ from isslim.compress.onnx.model.attributes import subgraphs
 from isslim.compress.onnx.model.gates import Gate, reset_gate
 from isslim.compress.onnx.model.recurrent import H0, LENGTHS, B, R, W, X
 from isslim.compress.onnx.model.split_model import SplitModel, graphs, merge_constants, nodes
-from isslim.compress.onnx.model.windows import Window
+from isslim.compress.onnx.model.windows import Window, most_rows
 from isslim.compress.onnx.rewrite.named_arrays import LayerSite, Meaning
 from isslim.compress.onnx.trace.edits import Product, key
 from isslim.compress.onnx.trace.facts import AxisFacts
@@ -31,10 +31,6 @@ from isslim.compress.onnx.trace.types import Layer
 
 Rows = NDArray[np.float32]
 _SEEN = "seen:"
-_WINDOW_ROWS = 4096
-_ROWS_PER_CHANNEL = 16
-"""Rows that a convolution is observed by in one run, at most, or so many for each channel where
-that is more: neighbouring windows read nearly the same, and over an image there are many."""
 
 
 @dataclass(frozen=True)
@@ -106,6 +102,9 @@ class WindowView:
 class Observer:
     """A graph that returns the activations that its sites read.
 
+    Args:
+        trace, meaning, runs: the original, and how many runs are observed.
+
     Attributes:
         model: the original graph with additional outputs.
         outputs: their names.
@@ -113,7 +112,8 @@ class Observer:
             two views.
     """
 
-    def __init__(self, trace: AxisFacts, meaning: Meaning) -> None:
+    def __init__(self, trace: AxisFacts, meaning: Meaning, runs: int = 1) -> None:
+        self._runs = runs
         structure = ModelProto()
         structure.CopyFrom(trace.parts.structure)
         self._trace = trace
@@ -155,7 +155,7 @@ class Observer:
                 if isinstance(each, LayerView):
                     parts += _layer_rows(each, fetched)
                 elif fetched[each.tensor.output].size:
-                    parts.append(_product_rows(each, fetched))
+                    parts.append(_product_rows(each, fetched, self._runs))
             found[name] = np.concatenate(parts)
         return found
 
@@ -378,15 +378,15 @@ def _runs(
 
 
 def _product_rows(
-    seen: MatrixView | WindowView, fetched: Mapping[str, NDArray[np.generic]]
+    seen: MatrixView | WindowView, fetched: Mapping[str, NDArray[np.generic]], runs: int
 ) -> Rows:
-    """The activations that a matrix, or a kernel, read in one run of the graph (N, features)."""
+    """The activations that a matrix, or a kernel, read in one run of several (N, features)."""
     value = fetched[seen.tensor.output]
     if isinstance(seen, MatrixView):
         value = np.moveaxis(value, seen.features, -1)
         return value.reshape(-1, value.shape[-1]).astype(np.float32)
     value = _of_all_iterations(seen, value)
-    return seen.window.rows(value, max(_WINDOW_ROWS, _ROWS_PER_CHANNEL * value.shape[1]))
+    return seen.window.rows(value, most_rows(value.shape[1], runs))
 
 
 def _positions(seen: WindowView, value: NDArray[np.generic]) -> int:

@@ -174,9 +174,9 @@ class GraphNetwork:
             source = split_constants(plain.model())
         return masked_reference(source, self.trace, keep)
 
-    def observer(self) -> Observer:
-        """The original graph with the activations that its sites read as outputs."""
-        return Observer(self.trace, self.meaning)
+    def observer(self, runs: int = 1) -> Observer:
+        """The original graph with the activations that its sites read as outputs, of some runs."""
+        return Observer(self.trace, self.meaning, runs)
 
     def state_outputs(self) -> set[str]:
         """The graph's outputs that are states carried by the caller.

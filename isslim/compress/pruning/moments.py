@@ -119,16 +119,51 @@ class Moments:
         return self.whole.covariance
 
 
-def add_observations(before: Moments | None, observations: NDArray[np.float32]) -> Moments:
-    """Moments with the observations of another run or text, all of it in the half with fewer rows.
+PENDING = 512
+"""Rows of a half that wait to be summed together: adding a matrix (D, D) to the sums takes as long
+as the product of hundreds of rows."""
 
-    Args:
-        before: the moments so far; None: there are none.
-        observations: (N, D) of the run.
-    """
-    first = len(observations) if before is None or 2 * before.half.count <= before.count else 0
-    new = Moments.of(observations, first)
-    return new if before is None else before + new
+
+class GatheredMoments:
+    """Moments over runs or texts, each of which goes whole into the half with fewer rows."""
+
+    def __init__(self) -> None:
+        self._counts = [0, 0]
+        self._pending: list[list[NDArray[np.float32]]] = [[], []]
+        self._sums: list[Sums | None] = [None, None]
+
+    @property
+    def count(self) -> int:
+        """Rows so far."""
+        return sum(self._counts)
+
+    def add(self, observations: NDArray[np.float32]) -> None:
+        """Adds the observations (N, D) of a run; of halves with as many rows, to the first."""
+        half = 0 if self._counts[0] <= self._counts[1] else 1
+        self._counts[half] += len(observations)
+        self._pending[half].append(observations)
+        if sum(map(len, self._pending[half])) >= PENDING:
+            self._sum(half)
+
+    def moments(self) -> Moments:
+        """Of all rows so far.
+
+        Raises:
+            ValueError: when there was no run.
+        """
+        for half in (0, 1):
+            self._sum(half)
+        one, other = self._sums
+        if one is None:
+            raise ValueError("there are no observations")
+        return Moments(one if other is None else one + other, one)
+
+    def _sum(self, half: int) -> None:
+        if not self._pending[half]:
+            return
+        new, before = Sums.of(np.concatenate(self._pending[half])), self._sums[half]
+        self._sums[half] = new if before is None else before + new
+        self._pending[half] = []
 
 
 ENOUGH_ROWS = 10

@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from isslim.compress.pruning import moments
 from isslim.compress.pruning.moments import (
     ActivationStatistics,
+    GatheredMoments,
     Moments,
     Sums,
-    add_observations,
     shortages,
 )
 
@@ -70,16 +71,34 @@ def test_a_change_reaches_the_whole_and_its_half() -> None:
 
 
 def test_each_text_goes_whole_into_the_half_that_has_fewer_rows() -> None:
-    first = add_observations(None, VALUES[:10])
-    assert [half.count for half in first.halves] == [10, 0]
-    second = add_observations(first, VALUES[10:16])
-    assert [half.count for half in second.halves] == [10, 6]
-    third = add_observations(second, VALUES[16:20])
-    assert [half.count for half in third.halves] == [10, 10]
-    fourth = add_observations(third, VALUES[20:21])  # of two that have as many, the first
-    assert [half.count for half in fourth.halves] == [11, 10]
-    expect(fourth.whole, VALUES[:21])
-    expect(fourth.half, np.concatenate([VALUES[:10], VALUES[20:21]]))
+    gathered = GatheredMoments()
+    with pytest.raises(ValueError, match="no observations"):
+        gathered.moments()
+    found = []
+    # Of two halves that have as many rows, the first gets the next text.
+    for start, end in ((0, 10), (10, 16), (16, 20), (20, 21)):
+        gathered.add(VALUES[start:end])
+        found.append([half.count for half in gathered.moments().halves])
+        assert gathered.count == end
+    assert found == [[10, 0], [10, 6], [10, 10], [11, 10]]
+    expect(gathered.moments().whole, VALUES[:21])
+    expect(gathered.moments().half, np.concatenate([VALUES[:10], VALUES[20:21]]))
+
+
+def test_texts_that_are_summed_together_are_summed_as_one_by_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    found = []
+    for pending in (1, 9, 1000):
+        monkeypatch.setattr(moments, "PENDING", pending)
+        gathered = GatheredMoments()
+        for start in range(0, 60, 4):
+            gathered.add(VALUES[start : start + 4])
+        found.append(gathered.moments())
+    halves = [place for place in range(60) if place // 4 % 2 == 0]
+    for each in found:
+        expect(each.whole, VALUES[:60])
+        expect(each.half, VALUES[halves])
 
 
 def statistics(**rows: int) -> ActivationStatistics:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -12,7 +12,12 @@ from isslim.compress.kinds.graphs.running import temporary_session
 from isslim.compress.kinds.graphs.values import OVERFLOWING, refuse_many
 from isslim.compress.onnx.network import GraphNetwork
 from isslim.compress.progress import ProgressCallback
-from isslim.compress.pruning.moments import ActivationStatistics, Moments, Sums, add_observations
+from isslim.compress.pruning.moments import (
+    ActivationStatistics,
+    GatheredMoments,
+    Moments,
+    Sums,
+)
 from isslim.runtime.graphs.recorded_inputs import NamedArrays
 
 
@@ -36,8 +41,8 @@ def collect_graph_activations(
     Raises:
         RunsUnusable: when too many runs would have to be left out.
     """
-    observer, moments, lines = network.observer(), dict[str, Moments](), list[str]()
-    seen, applied = 0, Counter[str]()
+    observer, moments, lines = network.observer(len(runs)), dict[str, Moments](), list[str]()
+    gathered, applied = defaultdict[str, GatheredMoments](GatheredMoments), Counter[str]()
     with temporary_session(observer.model) as graph:
         for done, run in enumerate(runs):
             fetched = graph.run(run, observer.outputs)
@@ -46,17 +51,18 @@ def collect_graph_activations(
             if fault is not None:
                 lines.append(f"{labels[done]}: {fault}")
             for site, rows in found.items():
-                if len(rows) and fault is None:
-                    moments[site] = (
-                        Moments.of(rows)
-                        if len(runs) == 1
-                        else add_observations(moments.get(site), rows)
-                    )
-                    seen = max(seen, moments[site].count)
+                if not len(rows) or fault is not None:
+                    continue
+                if len(runs) == 1:
+                    moments[site] = Moments.of(rows)
+                else:
+                    gathered[site].add(rows)
             if fault is None:
                 applied.update(observer.positions(fetched, found))
             progress((done + 1) / len(runs), "collecting activations")
     refuse_many(len(lines), len(runs), "lead to values that nothing can be learned from", lines)
+    moments |= {site: each.moments() for site, each in gathered.items()}
+    seen = max((each.count for each in moments.values()), default=0)
     declaration = network.declaration()
     for each in declaration.sites:
         if each.name not in moments:

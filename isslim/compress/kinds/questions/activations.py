@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable
 
 import torch
@@ -9,7 +10,7 @@ import torch
 from isslim.compress.devices import device_of
 from isslim.compress.kinds.questions.examples import Questions, batches
 from isslim.compress.kinds.questions.networks.bidaf import Bidaf
-from isslim.compress.pruning.moments import ActivationStatistics, Moments, add_observations
+from isslim.compress.pruning.moments import ActivationStatistics, GatheredMoments, Moments
 
 BATCH = 32
 
@@ -26,6 +27,7 @@ def collect_question_activations(
         progress: called with the share done, 0 to 1.
     """
     device = device_of(network)
+    gathered = defaultdict[str, GatheredMoments](GatheredMoments)
     moments: dict[str, Moments] = {}
     order, seen = batches([len(example.context_row) for example in questions.examples], BATCH), 0
     for done, chosen in enumerate(order):
@@ -34,10 +36,12 @@ def collect_question_activations(
             rows = each.cpu().numpy()
             # Neighbouring rows are alike, so a single batch is divided in the middle, into
             # different questions.
-            moments[site] = (
-                Moments.of(rows) if len(order) == 1 else add_observations(moments.get(site), rows)
-            )
+            if len(order) == 1:
+                moments[site] = Moments.of(rows)
+            else:
+                gathered[site].add(rows)
         seen += int(inputs[2].sum() + inputs[5].sum())
         if progress is not None:
             progress((done + 1) / len(order))
+    moments |= {site: each.moments() for site, each in gathered.items()}
     return ActivationStatistics(moments, seen)

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import prod
+from math import ceil, prod
 from typing import Self
 
 import numpy as np
@@ -26,6 +26,11 @@ OUTSIDE = -1
 """In place of an index: the window reaches over the margin there, and reads zero."""
 _SAME = {"SAME_UPPER": 0, "SAME_LOWER": 1}
 """Paddings to a size that follows from the stride; where the odd entry lies at the beginning, 1."""
+WINDOW_ROWS, ROWS_PER_CHANNEL = 4096, 16
+"""Rows that a convolution is observed by in one run, at most, or so many for each channel where
+that is more: neighbouring windows read nearly the same, and over an image there are many."""
+RUNS = 32
+"""Runs of so many rows are enough: of more of them, each is observed by fewer."""
 
 
 @dataclass(frozen=True)
@@ -132,3 +137,13 @@ class Window:
         added = max((-(-length // stride) - 1) * stride + reach - length, 0)
         before = (added + _SAME[self.same]) // 2
         return before, added - before
+
+
+def most_rows(channels: int, runs: int) -> int:
+    """Rows that a convolution is observed by in one of several runs, at most.
+
+    Args:
+        channels: that it reads.
+        runs: how many there are.
+    """
+    return ceil(max(WINDOW_ROWS, ROWS_PER_CHANNEL * channels) * min(1.0, RUNS / max(runs, 1)))

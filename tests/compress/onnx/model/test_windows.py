@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from onnx import helper
 
-from isslim.compress.onnx.model.windows import OUTSIDE, Window
+from isslim.compress.onnx.model.windows import OUTSIDE, Window, most_rows
 from tests.compress.onnx.drawing import Builder
 from tests.compress.onnx.proving import run
 
@@ -57,3 +57,8 @@ def test_of_many_rows_so_many_are_drawn_from_all_places() -> None:
 def test_a_window_larger_than_its_input_has_no_position() -> None:
     rows = Window((5,), (1,), (1,), (0, 0)).rows(np.ones((1, 2, 3), np.float32), 10)
     assert rows.shape == (0, 2)
+
+
+def test_of_many_runs_each_is_observed_by_fewer_rows() -> None:
+    assert [most_rows(24, runs) for runs in (1, 32, 64, 320)] == [4096, 4096, 2048, 410]
+    assert [most_rows(512, runs) for runs in (32, 64)] == [8192, 4096]
