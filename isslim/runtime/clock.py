@@ -74,6 +74,11 @@ class TimingPlan:
     warm_max: float = 0.05
     slow: float = 1.0
 
+    @classmethod
+    def lasting(cls, seconds: float) -> TimingPlan:
+        """A comparison of so many seconds, which waits for a busy host no longer than these."""
+        return cls(seconds=seconds, patience=min(seconds, cls.patience))
+
 
 @dataclass(frozen=True)
 class Timed:
@@ -173,7 +178,7 @@ def interleave(
     Returns:
         Milliseconds of every run, and whether the host was busy.
     """
-    plan = plan or TimingPlan(seconds=TimingSettings().comparison_seconds)
+    plan = plan or TimingPlan.lasting(TimingSettings().comparison_seconds)
     until = time.wall() + plan.max_seconds
     reads_cpu = threads == 1 and device == "cpu"
     race = _Race(runs, pairs, threads, reads_cpu, plan, time)

@@ -17,5 +17,6 @@ class TimingSettings(BaseSettings):
     comparison_seconds: Seconds = Field(
         default=3.0,
         description="how long variants are timed in turn, beyond the minimum number of rounds; "
-        "more time gives narrower intervals. Twice as long on a busy host",
+        "more time gives narrower intervals. Twice as long on a busy host, which is waited for as "
+        "long again, or for 3 seconds if that is less",
     )

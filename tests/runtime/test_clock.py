@@ -158,6 +158,16 @@ def test_time_of_a_comparison_is_that_of_the_environment(monkeypatch: pytest.Mon
         assert len(interleave({"a": time.call(0.125)}, time=time).timed["a"].wall) == expected
 
 
+@pytest.mark.parametrize(("seconds", "waited"), [("0.5", 0.5), ("3", 3.0), ("9", 3.0)])
+def test_busy_host_is_waited_for_as_long_as_a_comparison_takes(
+    seconds: str, waited: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ISS_COMPARISON_SECONDS", seconds)
+    time = MadeUpTime(tick=UNIT)  # which the thread never has
+    assert interleave({"a": time.call(8 * UNIT, 4 * UNIT)}, time=time).busy
+    assert waited / 2 < sum(time.slept) <= waited
+
+
 def test_usual_plan() -> None:
     assert TimingPlan() == TimingPlan(
         seconds=3.0, max_seconds=60.0, patience=3.0, warm=0.005, warm_max=0.05, slow=1.0
