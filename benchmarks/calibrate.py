@@ -228,7 +228,7 @@ def _distilled(dense: Baseline, pruned: Pruned, minutes: float) -> tuple[Languag
     teaching = teaching_of(dense.network, dense.train, dense.test)
     # Stages are compared on the test text: the figures are those of the validation text.
     compared = spread_pieces(dense.test, CALIBRATION_TOKENS)
-    repair = distillation(dense.network, dense.train, compared, 1, teaching)
+    repair = distillation(dense.network, dense.train, compared, teaching)
     with tempfile.TemporaryDirectory() as folder:
         tuned = repair.run(student, minutes, Path(folder), _show)
     return tuned.network, 60 * tuned.minutes

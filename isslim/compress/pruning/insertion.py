@@ -124,11 +124,13 @@ def staying(
     put_in = [place for place in declaration.narrow if place not in whole.narrow]
     left = cost(declaration)
     while put_in:
-        costs = [cost(_left_out(declaration, place)) for place in put_in]
+        without = [narrow.without_narrow(declaration, place) for place in put_in]
+        costs = [cost(each) for each in without]
         best = int(np.argmin(costs))
         if costs[best] > left:
             break
-        left, declaration = costs[best], _left_out(declaration, put_in.pop(best))
+        left, declaration = costs[best], without[best]
+        del put_in[best]
     if _is_mergeable(declaration, whole):
         declaration = blocks.without_blocks(declaration, _decoder(whole))
     return tuple(put_in), declaration
@@ -175,10 +177,6 @@ def hump(
         value: what the network costs.
     """
     return value(declaration) - value(narrow.without_narrow(declaration, place))
-
-
-def _left_out(declaration: NetworkAxes, place: NarrowPlace) -> NetworkAxes:
-    return narrow.without_narrow(declaration, place)
 
 
 def _is_mergeable(declaration: NetworkAxes, whole: NetworkAxes) -> bool:

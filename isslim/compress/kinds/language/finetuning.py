@@ -71,7 +71,6 @@ def distillation(
     original: LanguageModel,
     training: Tensor,
     held_out: Pieces,
-    seed: int,
     teaching: Teaching = ALONE,
 ) -> Distillation[LanguageModel]:
     """Distillation from the original on a training text.
@@ -83,7 +82,6 @@ def distillation(
         original: the teacher.
         training: int64 (N,).
         held_out: the pieces that the search evaluates on.
-        seed: of the training.
         teaching: what is learnt from, see `teaching_of`.
     """
 
@@ -92,7 +90,7 @@ def distillation(
         return math.inf if math.isnan(loss) else loss
 
     def train_stage(network: LanguageModel, stage: Stage) -> Trained[LanguageModel]:
-        plan = repairing(len(training), stage, rate=teaching.rate, seed=seed + stage.number)
+        plan = repairing(len(training), stage, rate=teaching.rate)
         # Without dropout, which takes more than so short a training can win back.
         student = network.rebuilt(network.arrays())
         with placed(student, original):
@@ -110,9 +108,7 @@ def distillation(
             sum(epoch.seconds for epoch in outcome.epochs),
         )
 
-    described = {
-        "text": f"{len(training):,} tokens", "seed": str(seed), "rate": str(teaching.rate),
-    }  # fmt: skip
+    described = {"text": f"{len(training):,} tokens", "rate": str(teaching.rate)}
     return Distillation(train_stage, evaluate, described, soft=teaching.soft)
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Mapping
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import ClassVar
 
@@ -26,7 +26,7 @@ from isslim.compress.kinds.language.export.stacked import Recurrence, has_narrow
 from isslim.compress.kinds.language.finetuning import distillation, teaching_of
 from isslim.compress.kinds.language.ingest.uploaded_form import UploadedForm
 from isslim.compress.kinds.language.kept_curves import latency_curves
-from isslim.compress.kinds.language.latency_curve import LatencyCurve
+from isslim.compress.kinds.language.latency_curve import LatencyCurve, shortest
 from isslim.compress.kinds.language.networks.contract import LanguageModel
 from isslim.compress.kinds.language.networks.gru import GruLanguageModel
 from isslim.compress.kinds.language.networks.names import EMBEDDING
@@ -306,7 +306,7 @@ class LanguageTask(ReturnsModules[LanguageModel], ModelTask[LanguageModel]):
         error = max(curve.error for curve in self._curves)
         if all(curve.is_trusted for curve in self._curves):
             progress(1.0, f"latency curve within {error:.0%} of what was measured")
-            return lambda sizes: min(curve.milliseconds(sizes) for curve in self._curves)
+            return partial(shortest, self._curves)
         progress(
             1.0,
             f"clock too unsteady (the latency curve is off by {error:.0%}): counting "
@@ -329,12 +329,12 @@ class LanguageTask(ReturnsModules[LanguageModel], ModelTask[LanguageModel]):
 
     @cached_property
     def _distillation(self) -> Distillation[LanguageModel]:
-        texts, seed = self.texts, self.recipe.seed
+        texts = self.texts
         if not texts.training_given:
-            written = sample(self.original, self.codec.start_id, WRITTEN, seed + 2)
-            return distillation(self.original, written, self._pieces, seed)
+            written = sample(self.original, self.codec.start_id, WRITTEN, self.recipe.seed + 2)
+            return distillation(self.original, written, self._pieces)
         teaching = teaching_of(self.original, texts.training, texts.held_out)
-        return distillation(self.original, texts.training, self._pieces, seed, teaching)
+        return distillation(self.original, texts.training, self._pieces, teaching)
 
     def trainer(self) -> LanguageTrainer:
         """A trainer on the user's text.

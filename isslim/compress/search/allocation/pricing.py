@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
@@ -57,8 +58,13 @@ class Pricing:
 
     def cost(self, declaration: NetworkAxes) -> float:
         """Relative to the original's, of the network exactly as it is declared."""
-        size = self.file(declaration) / self.file(self.whole)
-        return self.main(declaration) / self.main(self.whole) + FILE * size
+        time, size = self._of_whole
+        return self.main(declaration) / time + FILE * (self.file(declaration) / size)
+
+    @cached_property
+    def _of_whole(self) -> tuple[float, float]:
+        """What the original takes and how large it is: a search asks thousands of times."""
+        return self.main(self.whole), self.file(self.whole)
 
     def cheapest(self, declaration: NetworkAxes) -> NetworkAxes:
         """The network without narrow layers and blocks that were put in and do not pay."""

@@ -30,13 +30,13 @@ def distilling_dropout(parameters: int, tokens: int) -> float:
 
 
 def distilling(
-    tokens: int, *, seed: int, minutes: float | None = None, epochs: float = 1.0
+    tokens: int, *, seed: int = 1, minutes: float | None = None, epochs: float = 1.0
 ) -> TrainingPlan:
     """A gentle schedule for weights that are already good, after a cut.
 
     Args:
         tokens: of the training text; the batch is smaller for a short one.
-        seed: of the run.
+        seed: of dropout, the only thing in a run that is random.
         minutes: ends the run by the clock; see `TrainingPlan`.
         epochs: over the text.
     """
@@ -52,7 +52,7 @@ def distilling(
     )
 
 
-def repairing(tokens: int, stage: Stage, *, rate: float, seed: int) -> TrainingPlan:
+def repairing(tokens: int, stage: Stage, *, rate: float) -> TrainingPlan:
     """A stage of the repair of a cut: bold steps, which end within the stage.
 
     Args:
@@ -60,10 +60,9 @@ def repairing(tokens: int, stage: Stage, *, rate: float, seed: int) -> TrainingP
         stage: its minutes, learning rate and loss; it ends earlier where it has read the text
             `PASSES` times.
         rate: highest learning rate, of the first stage.
-        seed: of the run.
     """
     few = max(LEAST_BATCH, tokens // (STEPS_OF_A_PASS * 36))
-    plan = distilling(tokens, seed=seed, minutes=stage.minutes)
+    plan = distilling(tokens, minutes=stage.minutes)
     return replace(
         plan,
         batch=min(plan.batch, few),
