@@ -9,6 +9,10 @@ VENV := .venv
 RUN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
+# Tests start hundreds of processes: what each would compile anew is kept, whatever the caller's
+# environment says.
+export PYTHONDONTWRITEBYTECODE :=
+
 .PHONY: setup demo serve paper-small test check slow docs mutants clean
 
 setup: $(STAMP)

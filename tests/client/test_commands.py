@@ -52,12 +52,15 @@ class Row:
 
 
 NAMES = ["original", "compressed"]
-UPLOAD = "{upload} --vocabulary {words} --size-ratio 0.5"
+UPLOAD = "{upload} --vocabulary {words} --size-ratio 0.5 --minutes 0"
 ROWS = {
     "inspect": Row("{upload} --vocabulary {words}", ("{broken}", exits.REFUSED)),
     "compress": Row(
         f"{UPLOAD} --name typed-1",
-        ("{upload} --vocabulary {words} --size-ratio 0.000001 --name tight", exits.BUDGET_NOT_MET),
+        (
+            "{upload} --vocabulary {words} --size-ratio 0.000001 --minutes 0 --name tight",
+            exits.BUDGET_NOT_MET,
+        ),
         "/jobs/{job}",
         ["{model}", *NAMES],
     ),
@@ -174,7 +177,7 @@ def served(
         sweep = client.sweep(
             trained.model,
             [{"budget": {"size_ratio": 0.5}}],
-            recipe=Recipe(name="typed"),
+            recipe=Recipe(name="typed", minutes=0),
             vocabulary=trained.vocabulary,
         )
         failed = client.wait(client.compress(folder / "broken.pt").id)

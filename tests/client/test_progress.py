@@ -29,8 +29,9 @@ def test_progress_is_shown_on_a_terminal_and_the_answer_is_piped(
 
     with service_and_worker(tmp_path / "home") as url:
         words = [str(trained.model), "--vocabulary", str(trained.vocabulary)]
+        options = ["--size-ratio", "0.5", "--minutes", "0"]
         asked = subprocess.Popen(
-            [sys.executable, "-m", "isslim.client", "compress", *words, "--size-ratio", "0.5"],
+            [sys.executable, "-m", "isslim.client", "compress", *words, *options],
             env=os.environ | {"ISS_URL": url, "ISSLIM_OUTPUT": "json", "TERM": "xterm"},
             stdout=subprocess.PIPE,
             stderr=end,
