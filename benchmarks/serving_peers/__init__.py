@@ -1,0 +1,1 @@
+"""The same graph and the same requests, answered by isslim and by other servers."""
