@@ -27,17 +27,23 @@ RECEIVED_AT_ONCE = 1 << 16
 
 
 @contextmanager
-def serving(home: Path, variables: dict[str, str] | None = None) -> Iterator[tuple[str, int]]:
+def serving(
+    home: Path, variables: dict[str, str] | None = None, source: Path | None = None
+) -> Iterator[tuple[str, int]]:
     """A service over a home, ready to answer: its address and process id.
 
     Args:
         home: with the models.
         variables: of its environment, besides.
+        source: checkout of the version that is started; None: what is imported here.
     """
     port = free_port()
     environment = os.environ | {"ISS_HOME": str(home), "ISS_PORT": str(port)}
     environment |= variables or {}
-    process = subprocess.Popen([sys.executable, "-m", "isslim.service"], env=environment)
+    if source is not None:
+        environment["PYTHONPATH"] = str(source)
+    command = [sys.executable, "-m", "isslim.service"]
+    process = subprocess.Popen(command, env=environment, cwd=source)
     try:
         url = f"http://127.0.0.1:{port}"
         with Client(url) as client:

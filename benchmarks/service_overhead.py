@@ -32,6 +32,7 @@ from isslim.runtime.language.generation import TokenStream, beginning, read
 from isslim.runtime.language.model import LoadedLanguageModel
 from isslim.runtime.language.sampling import Sampler, Sampling
 from isslim.runtime.language.scoring import score_batch
+from isslim.runtime.language.session import LanguageSession
 from isslim.store.bundles import BundleStore
 from isslim.store.settings import StoreSettings
 from isslim.types.recipe import Budget, Recipe
@@ -109,25 +110,37 @@ def overhead(url: str, model: LoadedLanguageModel) -> dict[str, float]:
 
 def streaming(url: str, model: LoadedLanguageModel) -> dict[str, float]:
     """Medians of one token of a stream, over HTTP and in the runtime, which draws the same text."""
-    session, codec = model.session("compressed-int8"), model.codec
-    ids, start_id = codec.encode(TEXT), codec.start_id
-    if start_id is None:
-        raise ValueError("the model has no start token")
+    session = model.session("compressed-int8")
     asked = {"model": model.id, "prompt": TEXT, "variants": ["compressed-int8"], "stream": True}
     body = json.dumps({**asked, "max_tokens": STREAMED, "seed": 1})
 
-    def run() -> None:
-        position, _ = read(session, ids, beginning(session, start_id))
-        stream = TokenStream(position, Sampler(Sampling(), 1))
-        for _ in range(STREAMED):
-            stream.draw(session)
-
     with PlainClient(url) as client:
-        figures, answers = paired(lambda: client.stream("/generate", body), run, STREAMS, 2)
+        figures, answers = paired(
+            lambda: client.stream("/generate", body), lambda: drawn(model, session), STREAMS, 2
+        )
     for answer in answers:
         if answer.count(b"event: token") != STREAMED:
             raise RuntimeError("a stream does not hold all of its tokens")
     return {f"token_{name}": value / STREAMED for name, value in figures.items()}
+
+
+def drawn(model: LoadedLanguageModel, session: LanguageSession) -> None:
+    """Draws the text that the service streams, in this process.
+
+    Args:
+        model: with a start token.
+        session: of one of its variants.
+
+    Raises:
+        ValueError: when it has none.
+    """
+    ids, start_id = model.codec.encode(TEXT), model.codec.start_id
+    if start_id is None:
+        raise ValueError("the model has no start token")
+    position, _ = read(session, ids, beginning(session, start_id))
+    stream = TokenStream(position, Sampler(Sampling(), 1))
+    for _ in range(STREAMED):
+        stream.draw(session)
 
 
 def load(url: str, pid: int, seconds: float) -> dict[str, float]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from starlette.datastructures import Headers
 from starlette.middleware.gzip import GZipResponder, IdentityResponder
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 _FILE = re.compile("/models/[^/]+/files/.+", re.DOTALL)
 _WEIGHT = re.compile(r"(?:0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?)")
@@ -32,11 +32,32 @@ class Compression:
         """Forwards everything."""
         if scope["type"] != "http" or _FILE.fullmatch(scope["path"]):
             await self._app(scope, receive, send)
-        elif accepts_gzip(",".join(Headers(scope=scope).getlist("accept-encoding"))):
-            await GZipResponder(self._app, **self._options)(scope, receive, send)
+            return
+        forward: Send = send
+
+        async def compressed(message: Message) -> None:
+            nonlocal forward
+            if message["type"] == "http.response.start" and not self._is_small(message):
+                forward = self._responder(scope, send).send_with_compression
+            await forward(message)
+
+        await self._app(scope, receive, compressed)
+
+    def _is_small(self, start: Message) -> bool:
+        """Whether an answer says that it is too short to be compressed."""
+        for name, value in start["headers"]:
+            if name == b"content-length":
+                return int(value) < int(self._plain["minimum_size"])
+        return False
+
+    def _responder(self, scope: Scope, send: Send) -> IdentityResponder:
+        if accepts_gzip(",".join(Headers(scope=scope).getlist("accept-encoding"))):
+            responder: IdentityResponder = GZipResponder(self._app, **self._options)
         else:
             # It names `Accept-Encoding` in `Vary`, for caches that serve others too.
-            await IdentityResponder(self._app, **self._plain)(scope, receive, send)
+            responder = IdentityResponder(self._app, **self._plain)
+        responder.send = send
+        return responder
 
 
 def accepts_gzip(header: str) -> bool:

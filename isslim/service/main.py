@@ -13,6 +13,7 @@ from isslim import __version__
 from isslim.service import problems
 from isslim.service.compression import Compression
 from isslim.service.context import AppContext
+from isslim.service.direct_routes import DirectRoutes, direct_routes
 from isslim.service.inference_protocol import routes as inference_protocol
 from isslim.service.middleware import BodyLimit, BodyLimits, RequestMetrics
 from isslim.service.openai import routes as openai
@@ -75,27 +76,32 @@ def create_app(
     app = DocumentedApp(version=__version__, lifespan=lifespan)
     app.state.context, app.state.run_limit = context, _run_limit(chosen)
     problems.install(app)
-    for module in (
-        score,
-        generate,
-        openai,
-        qa,
-        graphs,
-        inference_protocol,
-        compress,
-        inspect,
-        sweeps,
-        jobs,
-        latency,
-        models,
-        aliases,
-        health,
-        about,
-    ):  # matched in this order: the most frequent first
-        app.include_router(module.router)
-    app.include_router(openai.of_model)
-    for package in chosen.kinds:
-        app.include_router(plugin_module(package, SERVICE).router)
+    routers = [  # matched in this order: the most frequent first
+        module.router
+        for module in (
+            score,
+            generate,
+            openai,
+            qa,
+            graphs,
+            inference_protocol,
+            compress,
+            inspect,
+            sweeps,
+            jobs,
+            latency,
+            models,
+            aliases,
+            health,
+            about,
+        )
+    ]
+    routers.append(openai.of_model)
+    routers += [plugin_module(package, SERVICE).router for package in chosen.kinds]
+    for router in routers:
+        app.include_router(router)
+    direct = direct_routes(route for router in routers for route in router.routes)
+    app.router.middleware_stack = DirectRoutes(app.router.middleware_stack, direct)
     app.add_middleware(
         BodyLimit,
         limits=BodyLimits(

@@ -12,6 +12,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from isslim.service.large_bodies import LargeBodies, LargePlace
 from isslim.service.problems import RequestError, answer, problem_of
+from isslim.service.request_id import header_of
 
 _LOG = logging.getLogger("service.requests")
 _METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))
@@ -111,7 +112,7 @@ class BodyLimit:
 
 def _declared_bytes(scope: Scope) -> int:
     """The length that a request names; 0 where it names none."""
-    named = next((value for name, value in scope["headers"] if name == b"content-length"), b"0")
+    named = header_of(scope, b"content-length")
     return int(named) if named.isdigit() else 0
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import os
 import re
-import uuid
 from contextvars import ContextVar
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -12,6 +12,19 @@ HEADER = b"x-request-id"
 _SANE = re.compile(rb"[A-Za-z0-9._:+/=-]{1,128}")
 """What is taken from a sender: no more, since it is written to logs."""
 _CURRENT: ContextVar[str | None] = ContextVar("request_id", default=None)
+
+
+def header_of(scope: Scope, name: bytes) -> bytes:
+    """The first value of a header; empty where there is none.
+
+    Args:
+        scope: of a request.
+        name: in lower case.
+    """
+    for each, value in scope["headers"]:
+        if each == name:
+            return bytes(value)
+    return b""
 
 
 def request_id() -> str | None:
@@ -25,7 +38,7 @@ def take_id(sent: bytes) -> bytes:
     Args:
         sent: with the request; taken if it is short and plain.
     """
-    chosen = sent if _SANE.fullmatch(sent) else uuid.uuid4().hex.encode()
+    chosen = sent if _SANE.fullmatch(sent) else os.urandom(16).hex().encode()
     # Never reset: each request has a context of its own, and the handler of a failure comes after
     # what calls this.
     _CURRENT.set(chosen.decode())
@@ -47,8 +60,7 @@ class RequestId:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        sent = next((value for name, value in scope["headers"] if name == HEADER), b"")
-        chosen = take_id(sent)
+        chosen = take_id(header_of(scope, HEADER))
 
         async def named(message: Message) -> None:
             if message["type"] == "http.response.start":

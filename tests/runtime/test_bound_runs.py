@@ -7,9 +7,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import onnxruntime
 import pytest
 import torch
 from onnxruntime import InferenceSession
+from onnxruntime.capi.onnxruntime_inference_collection import (
+    _GPU_GRAPH_ID_RUN_CONFIG_KEY as LOOKED_UP,
+)
 
 from isslim.compress.kinds.language.export import export
 from isslim.compress.kinds.language.networks.lstm import LstmLanguageModel, LstmSpec
@@ -145,3 +149,10 @@ def test_a_bound_run_ends_when_it_is_stopped(path: Path) -> None:
     control.stop()
     with pytest.raises(RunStopped):
         session.run(ids, ids, lengths, session.zero_state(1))
+
+
+def test_options_of_a_run_hold_what_the_interface_looks_up() -> None:
+    """It would else raise an error inside of ONNX Runtime in each run, and catch it."""
+    assert RunControl().options.get_run_config_entry(LOOKED_UP) == "0"
+    with pytest.raises(RuntimeError):
+        onnxruntime.RunOptions().get_run_config_entry(LOOKED_UP)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import shutil
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -166,3 +167,13 @@ def test_repaired_model_answers_again(two: tuple[TestClient, str, str], tmp_path
     for expected in (409, 200):
         change_a_byte(graph)
         assert [ask(client, "slow") for _ in range(2)] == [expected] * 2
+
+
+def test_files_that_change_between_two_requests_are_noticed_within_a_moment(
+    two: tuple[TestClient, str, str], tmp_path: Path
+) -> None:
+    client, slow, _ = two
+    assert ask(client, "slow") == 200
+    change_a_byte(tmp_path / "artifacts" / "bundles" / slow / "original.onnx")
+    time.sleep(isslim.service.serving.registry.LOOK_SECONDS)
+    assert ask(client, "slow") == 409

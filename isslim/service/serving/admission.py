@@ -24,8 +24,8 @@ from isslim.types.manifest import VariantName
 TIMEOUT_HEADER = "x-request-timeout-ms"
 USER_HEADER = "x-user"
 WATCH_AFTER_SECONDS = 0.25
-"""Seconds after which a sender is watched: most answers are faster, and a task for each request
-would cost more than it saves."""
+"""Seconds after which a request's sender and its deadline are watched: most answers are faster, and
+a task and two timers for each request would cost more than they save."""
 
 
 @dataclass
@@ -208,10 +208,15 @@ async def within_requested_time(request: Request) -> AsyncIterator[None]:
 async def _ended_in_time(request: Request, limit: _Limit, ticket: Ticket) -> AsyncIterator[None]:
     """Cancels what the block waits for at the deadline, or when the sender has disconnected."""
     loop = asyncio.get_running_loop()
-    sender = _Sender(request)
+    sender, deadline = _Sender(request), loop.time() + limit.seconds
+
+    def watch(scope: asyncio.Timeout) -> None:
+        scope.reschedule(deadline)
+        sender.watch(scope)
+
     try:
-        async with asyncio.timeout(limit.seconds) as scope:
-            watching = loop.call_later(WATCH_AFTER_SECONDS, sender.watch, scope)
+        async with asyncio.timeout(None) as scope:
+            watching = loop.call_later(min(WATCH_AFTER_SECONDS, limit.seconds), watch, scope)
             try:
                 yield
             finally:

@@ -40,8 +40,9 @@ REMOVED = "model-removed"
 """What siblings are told of a model that was deleted or is not to stay in memory: its id."""
 LOADS_AT_ONCE = 4
 """Models loaded in parallel; each may exceed the memory limit before others are closed for it."""
-NAME_SECONDS = 0.1
-"""How long the meaning of a name is cached: a lookup reads the aliases, or lists all bundles."""
+NAME_SECONDS, LOOK_SECONDS = 0.1, 0.1
+"""How long the meaning of a name is cached: a lookup reads the aliases, or lists all bundles; and
+how long a model's files pass for unchanged: a look at them takes longer than a request's JSON."""
 LOOKUPS_AT_ONCE = 4
 """Threads for name lookups in the bundle store, which may be remote: they never load models."""
 
@@ -77,6 +78,7 @@ class ModelRegistry:
         self._lookups = ThreadPoolExecutor(LOOKUPS_AT_ONCE, thread_name_prefix="lookup")
         self._loads: dict[Hashable, asyncio.Future[Any]] = {}
         self._meanings: dict[str, tuple[Alias | str, float]] = {}
+        self._looked: dict[str, float] = {}
 
     async def load(self, name: str, kind: type[Kind], ticket: Ticket) -> Kind:
         """A model by id, alias or name, loaded if necessary.
@@ -224,10 +226,14 @@ class ModelRegistry:
         return meaning
 
     def _unchanged(self, bundle_id: str) -> LoadedModel[Any] | None:
-        """The model with an id if it is in memory and its files have not changed."""
-        model = self._loaded.get(bundle_id)
-        if model is None or self.bundles.unchanged(bundle_id) is None:
+        """The model with an id if it is in memory and its files had not changed a moment ago."""
+        model, now = self._loaded.get(bundle_id), time.monotonic()
+        if model is None or now < self._looked.get(bundle_id, 0.0) + LOOK_SECONDS:
+            return model
+        if self.bundles.unchanged(bundle_id) is None:
+            self._looked.pop(bundle_id, None)
             return None
+        self._looked[bundle_id] = now
         return model
 
     async def _once(self, what: Hashable, load_it: Callable[[], Opened]) -> Opened:
@@ -304,6 +310,7 @@ class ModelRegistry:
             with self._lock:
                 model = self._loaded.pop(bundle_id, None)
         self._locks.pop(bundle_id, None)
+        self._looked.pop(bundle_id, None)
         self.forget_meanings()
         if model is not None:
             # In the background: one of its processes may still be starting, which takes a while.
