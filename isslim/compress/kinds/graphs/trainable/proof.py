@@ -92,5 +92,12 @@ def computed(
 
 
 def tensors(run: Mapping[str, NDArray[Any]]) -> dict[str, Tensor]:
-    """A run's inputs as tensors (copies)."""
+    """A run's inputs as tensors (copies).
+
+    Raises:
+        NotTrainable: when one holds texts.
+    """
+    texts = [name for name, value in run.items() if value.dtype.kind not in "biuf"]
+    if texts:
+        raise NotTrainable(f"{', '.join(texts)}: texts, on which torch computes nothing")
     return {name: torch.from_numpy(np.array(value)) for name, value in run.items()}

@@ -12,7 +12,7 @@ import torch
 from isslim.compress.errors import NotTrainable
 from isslim.compress.kinds.graphs.running import temporary_session
 from isslim.compress.kinds.graphs.trainable.network import TorchGraph
-from isslim.compress.kinds.graphs.trainable.proof import TOLERANCE, prove
+from isslim.compress.kinds.graphs.trainable.proof import TOLERANCE, computed, prove
 from isslim.runtime.graphs.recorded_inputs import GraphSession
 from tests.compress.kinds.graphs.trainable.same import built, floats
 from tests.compress.onnx.drawing import Builder
@@ -84,3 +84,11 @@ def test_nothing_is_proven_on_nothing(
 ) -> None:
     with pytest.raises(NotTrainable, match="there is no recorded run, or no output"):
         prove(*graph_and_session, runs, outputs)
+
+
+def test_texts_are_refused_by_the_name_of_their_input(
+    graph_and_session: tuple[TorchGraph, GraphSession],
+) -> None:
+    for words in (np.array(["a"]), np.array(["a"], np.object_)):
+        with pytest.raises(NotTrainable, match="words: texts"):
+            computed(graph_and_session[0], {**RUNS[0], "words": words}, ["y0"])
