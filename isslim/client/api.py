@@ -122,7 +122,7 @@ class Client(JobsClient, AliasesClient):
         """Deletes a model."""
         self._raw("DELETE", f"/models/{part(model)}")
 
-    def score(
+    def score(  # noqa: PLR0913 - the fields of the request, by name
         self,
         model: str,
         texts: list[str],
@@ -130,6 +130,8 @@ class Client(JobsClient, AliasesClient):
         *,
         per_token: bool = False,
         device: str = "cpu",
+        state: str | None = None,
+        return_state: bool = False,
     ) -> ScoreResponse:
         """Scores texts with one or several variants.
 
@@ -139,9 +141,12 @@ class Client(JobsClient, AliasesClient):
             variants: none: the original and the recommended one, on a GPU of those in float32.
             per_token: whether every token's log-probability is returned.
             device: where to run, `cpu` or `cuda`.
+            state: where the only text goes on, as an earlier answer returned it.
+            return_state: whether the answer holds where the only text stands then.
 
         Raises:
-            ProblemError: when the service refuses a text, or the model is no language model.
+            ProblemError: when the service refuses a text or the state, or the model is no language
+                model.
         """
         body = {
             "model": model,
@@ -149,6 +154,8 @@ class Client(JobsClient, AliasesClient):
             "variants": variants or [],
             "per_token": per_token,
             "device": device,
+            "state": state,
+            "return_state": return_state,
         }
         return ScoreResponse.model_validate(self._ask("POST", "/score", json=body))
 

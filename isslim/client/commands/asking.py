@@ -36,6 +36,15 @@ def score(
             "256 at once, unless it is set otherwise",
         ),
     ] = False,
+    state: Annotated[
+        Path | None,
+        typer.Option(
+            "--state",
+            dir_okay=False,
+            help="file of where the text stands: it goes on from there, or begins where there is "
+            "no such file, and the new state is written to it",
+        ),
+    ] = None,
     variant: VariantNames = None,
     device: Device = "cpu",
     url: Url = HERE,
@@ -47,8 +56,29 @@ def score(
         raise typer.BadParameter("give texts, or a --file (and --lines), not both")
     given = texts or texts_of(file, lines=lines)
     with Client(url) as client:
-        found = client.score(model, given, variant, device=device)
+        found = client.score(
+            model,
+            given,
+            variant,
+            device=device,
+            state=state.read_text() if state is not None and state.exists() else None,
+            return_state=state is not None,
+        )
+        if state is not None:
+            write_whole(state, found.state or "")
         answers.give(found, lambda: show.score_table(found, given, client.manifest(found.model_id)))
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Writes a file of which there is never a part.
+
+    Args:
+        path: of the file.
+        text: that it is to hold.
+    """
+    part = path.with_name(f".{path.name}.part")
+    part.write_text(text)
+    part.replace(path)
 
 
 def generate(

@@ -127,11 +127,11 @@ async def _answer(http: Request, events: EventSender) -> Response | None:
     ) as ticket:
         limits = BodyLimits(settings.tokens_limit + ROOM, {})
         request = await context.bodies.read(content, GenerateRequest, limits)
-        model = await context.models.load(request.model, LoadedLanguageModel, ticket)
-        kept = {} if request.state is None else context.states.open(request.state, model.id)
-        variants = _variants(request, kept)
+        before = context.states.open(request.state)
+        model = await context.models.load(request.model, LoadedLanguageModel, ticket, before.model)
+        variants = before.variants(model.id, request.variants)
         sessions = await context.models.open(model, variants, request.device, ticket)
-        job = _begun(sessions, model.codec, request, kept, settings)
+        job = _begun(sessions, model.codec, request, before.texts, settings)
         begun = await context.executor.submit(job, ticket, model)
         writings = [each.writing for each in begun.texts]
         async for index, written in write(writings, context.executor, ticket, model):
@@ -150,22 +150,6 @@ async def _answer(http: Request, events: EventSender) -> Response | None:
     run_ms = sum(each.timing.prompt_ms + each.timing.run_ms for each in result.variants)
     stages = {"queue": timing.queue_ms, "tokenize": timing.tokenize_ms, "run": run_ms}
     return json_with_server_timing(result, stages)
-
-
-def _variants(request: GenerateRequest, kept: Mapping[VariantName, KeptText]) -> list[VariantName]:
-    """The variants asked for; those of the state where there is one.
-
-    Raises:
-        RequestError: (state-mismatch) when one of them is not in the state.
-    """
-    missing = [each for each in request.variants if each not in kept]
-    if request.state is not None and missing:
-        raise RequestError(
-            "state-mismatch",
-            f"the state holds {', '.join(kept)}, not {', '.join(missing)}: leave `variants` out, "
-            "or send the text anew as `prompt`",
-        )
-    return list(request.variants or kept)
 
 
 def _begun(

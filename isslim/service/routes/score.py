@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from functools import partial
 
 from fastapi import Request, Response
 from pydantic import TypeAdapter
 
 from isslim.runtime.language.model import LoadedLanguageModel
+from isslim.runtime.language.sampling import random_seed
 from isslim.runtime.language.scoring import SequenceScore
 from isslim.runtime.language.session import LanguageSession
 from isslim.runtime.language.text import TextCodec
@@ -22,11 +24,14 @@ from isslim.service.problems import RequestError
 from isslim.service.routing import checked_router
 from isslim.service.serving.batching import Job
 from isslim.service.serving.compare_variants import ComparedRun, Timed
+from isslim.service.serving.generation import Prompt, read_prompt
 from isslim.service.serving.repeatable import Outcome, Repeatable
 from isslim.service.serving.runners import score_sequences
+from isslim.service.serving.signed_states import KeptText
 from isslim.service.timing import json_response
 from isslim.service.uploads import refuse_long
 from isslim.settings.service import ServiceSettings
+from isslim.types.manifest import VariantName
 from isslim.types.schemas.problems import ProblemDocument
 from isslim.types.schemas.scores import (
     TEXTS,
@@ -61,11 +66,13 @@ class ScoredTexts:
         texts: in the order of the request, without their tokens.
         tokens: of each text as JSON; empty where they were not requested.
         perplexity: over all texts together.
+        stands: where the only text stands, where that is to be known.
     """
 
     texts: list[TextScore]
     tokens: list[bytes]
     perplexity: float | None
+    stands: KeptText | None = None
 
 
 @router.post(
@@ -84,11 +91,16 @@ async def score_texts(http: Request) -> Response:
     async with context.admission.admit(http, settings.score_seconds, "ISS_SCORE_SECONDS") as ticket:
         request = await context.bodies.read(content, ScoreRequest, _limits(settings))
         given = _given(request)
-        model = await context.models.load(request.model, LoadedLanguageModel, ticket)
-        sessions = await context.models.open(model, request.variants, request.device, ticket)
-        ticket.repeatable = Repeatable(
-            LoadedLanguageModel, request.device, partial(_outcome, given, settings)
-        )
+        before = context.states.open(request.state)
+        model = await context.models.load(request.model, LoadedLanguageModel, ticket, before.model)
+        variants = before.variants(model.id, request.variants)
+        sessions = await context.models.open(model, variants, request.device, ticket)
+        kept = {sessions[each]: text for each, text in before.texts.items() if each in sessions}
+        seed = random_seed() if request.return_state else 0
+        if not kept:  # another model cannot go on with a state
+            ticket.repeatable = Repeatable(
+                LoadedLanguageModel, request.device, partial(_outcome, given, settings)
+            )
 
         def encode() -> EncodedTexts:
             encoded = _encoded(given, model.codec, settings)
@@ -96,6 +108,8 @@ async def score_texts(http: Request) -> Response:
             return encoded
 
         def run(session: LanguageSession, encoded: EncodedTexts) -> Job[Timed[ScoredTexts]]:
+            if request.return_state or kept:
+                return _read_on(session, encoded.sequences, model.codec, request, kept, seed)
             return _scored(session, encoded.sequences, model.codec, request)
 
         encoded, runs = await context.variants.run(sessions, encode, run, ticket, model)
@@ -104,6 +118,7 @@ async def score_texts(http: Request) -> Response:
         model=model.manifest.name,
         device=request.device,
         variants=[_schema(each, ticket.queue_ms, encoded.milliseconds) for each in runs],
+        state=context.states.sign(model.id, _stands(runs)) if request.return_state else None,
     )
     began = time.perf_counter()
     body = _with_tokens(answer.model_dump_json().encode(), [each.result.tokens for each in runs])
@@ -128,7 +143,11 @@ def _given(request: ScoreRequest) -> list[str] | list[list[int]]:
     """
     if (request.texts is None) == (request.token_ids is None):
         raise RequestError("invalid-request", "send either `texts` or `token_ids`")
-    return request.texts if request.texts is not None else request.token_ids or []
+    given = request.texts if request.texts is not None else request.token_ids or []
+    if (request.return_state or request.state is not None) and len(given) != 1:
+        detail = f"a state is of one text, and {len(given)} were sent"
+        raise RequestError("invalid-request", detail, [{"pointer": "/body", "detail": detail}])
+    return given
 
 
 def _encoded(
@@ -175,6 +194,43 @@ def _scored(
 ) -> Job[Timed[ScoredTexts]]:
     top_k = request.top_k if request.per_token else 0
     scores, seconds = yield from score_sequences(session, sequences, codec.start_id, top_k)
+    return Timed(_texts(scores, sequences, codec, request), 1e3 * seconds)
+
+
+def _read_on(
+    session: LanguageSession,
+    sequences: list[list[int]],
+    codec: TextCodec,
+    request: ScoreRequest,
+    kept: Mapping[LanguageSession, KeptText],
+    seed: int,
+) -> Job[Timed[ScoredTexts]]:
+    """Scores one text from its beginning, or from where it stands, to where it stands then."""
+    before, (ids,) = kept.get(session), sequences
+    prompt = (
+        Prompt.after_start(ids, session, codec) if before is None else Prompt(ids, before.position)
+    )
+    read = yield from read_prompt(session, prompt, request.top_k if request.per_token else 0)
+    stands = (
+        KeptText(read.position, seed, 0)
+        if before is None
+        else replace(before, position=read.position)
+    )
+    found = replace(_texts([read.scores], sequences, codec, request), stands=stands)
+    return Timed(found, 1e3 * read.seconds)
+
+
+def _stands(runs: list[ComparedRun[ScoredTexts]]) -> dict[VariantName, KeptText]:
+    """Where the only text stands, by variant."""
+    return {each.variant: each.result.stands for each in runs if each.result.stands is not None}
+
+
+def _texts(
+    scores: list[SequenceScore],
+    sequences: list[list[int]],
+    codec: TextCodec,
+    request: ScoreRequest,
+) -> ScoredTexts:
     texts = [
         _text(each, ids, codec, request.per_token)
         for each, ids in zip(scores, sequences, strict=True)
@@ -184,7 +240,7 @@ def _scored(
         for each, ids in zip(scores, sequences, strict=True)
         if request.per_token
     ]
-    return Timed(ScoredTexts(texts, tokens, _overall(scores)), 1e3 * seconds)
+    return ScoredTexts(texts, tokens, _overall(scores))
 
 
 def _outcome(

@@ -26,19 +26,23 @@ class Destination:
     is_canary: bool = False
 
 
-def destination(meaning: Alias | str, key: str) -> Destination:
+def destination(meaning: Alias | str, key: str, continued: str | None = None) -> Destination:
     """Where a request goes.
 
     Args:
         meaning: of the name: the id of a model, or an alias.
         key: of the sender, or else of the request; equal ones go to the same model.
+        continued: id of the model that has read the text so far, where that is known: of the
+            alias's two it is the one that can go on.
     """
     if isinstance(meaning, str):
         return Destination(meaning)
     canary = meaning.canary
     chosen: Target = meaning
-    if canary is not None and is_among(key, canary, f"canary of {meaning.alias}"):
-        chosen = canary
+    if canary is not None:
+        is_known = canary.model != meaning.model and continued in (canary.model, meaning.model)
+        is_chosen = is_among(key, canary, f"canary of {meaning.alias}")
+        chosen = canary if (continued == canary.model if is_known else is_chosen) else meaning
     return Destination(chosen.model, chosen.variant, meaning, chosen is canary)
 
 

@@ -80,7 +80,9 @@ class ModelRegistry:
         self._meanings: dict[str, tuple[Alias | str, float]] = {}
         self._looked: dict[str, float] = {}
 
-    async def load(self, name: str, kind: type[Kind], ticket: Ticket) -> Kind:
+    async def load(
+        self, name: str, kind: type[Kind], ticket: Ticket, continued: str | None = None
+    ) -> Kind:
         """A model by id, alias or name, loaded if necessary.
 
         Args:
@@ -88,6 +90,7 @@ class ModelRegistry:
             kind: the class of the required kind.
             ticket: of the request; the wait, the model and where an alias sent the request are
                 recorded in it.
+            continued: id of the model whose text the request goes on with; None: it begins one.
 
         Raises:
             NotFound: when there is no such model.
@@ -96,14 +99,14 @@ class ModelRegistry:
         """
         with _waiting(ticket):
             meaning = self._remembered(name)
-            found = None if meaning is None else destination(meaning, ticket.key)
+            found = None if meaning is None else destination(meaning, ticket.key, continued)
             model = None if found is None else self._unchanged(found.model)
             if found is None or model is None:
                 meaning = await asyncio.get_running_loop().run_in_executor(
                     self._lookups, self.meaning, name
                 )
                 self._meanings[name] = (meaning, time.monotonic() + NAME_SECONDS)
-                found = destination(meaning, ticket.key)
+                found = destination(meaning, ticket.key, continued)
                 model = self._unchanged(found.model)
             bundle_id, ticket.destination = found.model, found
             if isinstance(model, kind):

@@ -16,7 +16,7 @@ import hashlib
 import hmac
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -52,6 +52,49 @@ class KeptText:
     def of(cls, stream: TokenStream) -> KeptText:
         """Where a stream stands."""
         return cls(stream.position, stream.sampler.seed, stream.sampler.drawn)
+
+
+@dataclass(frozen=True)
+class KeptTexts:
+    """What a state holds.
+
+    Attributes:
+        model: id of the bundle; None: there is no state.
+        texts: by the names of the variants.
+    """
+
+    model: str | None
+    texts: Mapping[VariantName, KeptText]
+
+    def variants(self, model_id: str, asked: Sequence[VariantName]) -> list[VariantName]:
+        """The variants that go on: those asked for, or all.
+
+        Args:
+            model_id: of the bundle that is to go on.
+            asked: names of variants; none: those of the state, if there is one.
+
+        Raises:
+            RequestError: (state-mismatch) when the state is of another model, or lacks a variant.
+        """
+        if self.model is None:
+            return list(asked)
+        if self.model != model_id:
+            raise RequestError(
+                "state-mismatch",
+                f"the state is of the model {self.model}, and '{model_id}' was asked: name "
+                "that one, or send the text anew, without `state`",
+            )
+        missing = [each for each in asked if each not in self.texts]
+        if missing:
+            raise RequestError(
+                "state-mismatch",
+                f"the state holds {', '.join(self.texts)}, not {', '.join(missing)}: leave "
+                "`variants` out, or send the text anew, without `state`",
+            )
+        return list(asked or self.texts)
+
+
+NOTHING = KeptTexts(None, {})
 
 
 class SignedStates:
@@ -95,29 +138,21 @@ class SignedStates:
             )
         return f"{VERSION}.{_text(body)}.{_text(self._signature(body))}"
 
-    def open(self, signed: str, model_id: str) -> dict[VariantName, KeptText]:
-        """The texts of a state, by the names of their variants.
-
-        Args:
-            signed: as the sender kept it.
-            model_id: of the bundle that is to go on.
+    def open(self, signed: str | None) -> KeptTexts:
+        """What a state holds, as the sender kept it; nothing where there is none.
 
         Raises:
             RequestError: (state-refused) when this service did not make it, or it was changed;
-                (state-expired) when its time is over; (state-mismatch) when it is of another model.
+                (state-expired) when its time is over.
         """
+        if signed is None:
+            return NOTHING
         head, states = self._checked(signed)
         if time.time() > head["until"]:
             raise RequestError(
                 "state-expired",
                 f"it was good for {self._seconds:g} s, which is what ISS_STATE_SECONDS allows; "
-                "send the text anew as `prompt`",
-            )
-        if head["model"] != model_id:
-            raise RequestError(
-                "state-mismatch",
-                f"the state is of the model {head['model']}, and '{model_id}' was asked: name "
-                "that one, or send the text anew as `prompt`",
+                "send the text anew, without `state`",
             )
         found, first = dict[VariantName, KeptText](), 0
         for variant, text in head["texts"].items():
@@ -127,7 +162,7 @@ class SignedStates:
                 first += width
             position = Position(state, text["last"], tuple(text["context"]))
             found[variant] = KeptText(position, text["seed"], text["drawn"])
-        return found
+        return KeptTexts(head["model"], found)
 
     def _checked(self, signed: str) -> tuple[dict[str, Any], np.ndarray[Any, np.dtype[np.float32]]]:
         refused = RequestError(

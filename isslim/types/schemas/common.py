@@ -61,6 +61,15 @@ VARIANTS = (
     "one, or several to compare; empty: the original and the recommended one, on a GPU of those "
     "in float32"
 )
+MAX_STATE_CHARACTERS = 1_400_000
+"""More than the largest state that the service makes."""
+STATE = (
+    "as an earlier answer of `/score` or `/generate` returned it: its text goes on as if it had "
+    "been one request, in constant time and memory"
+)
+RETURNED_STATE = "where the texts stand, for a later request; good for `ISS_STATE_SECONDS`"
+SIGNED = "1.eyJtb2RlbCI6.Zm9v"
+"""An example of a state."""
 DEVICE = "`cpu`, or `cuda` where there is one"
 TokenId = Annotated[int, Field(ge=-(2**63), lt=2**63)]
 """Any 64-bit number; the runtime checks whether the vocabulary has it."""

@@ -7,13 +7,21 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from isslim.types.manifest import VariantName
-from isslim.types.schemas.common import DEVICE, VARIANTS, PlainText, SomeText, Variants
+from isslim.types.schemas.common import (
+    DEVICE,
+    MAX_STATE_CHARACTERS,
+    RETURNED_STATE,
+    SIGNED,
+    STATE,
+    VARIANTS,
+    PlainText,
+    SomeText,
+    Variants,
+)
 from isslim.types.schemas.scores import TopToken
 
 MAX_STOPS, MAX_STOP_CHARACTERS, MAX_TOP = 16, 256, 50
 SEEDS = 1 << 63
-MAX_STATE_CHARACTERS = 1_400_000
-"""More than the largest state that the service makes."""
 Stop = Annotated[SomeText, Field(max_length=MAX_STOP_CHARACTERS)]
 
 
@@ -40,9 +48,8 @@ class GenerateRequest(BaseModel):
     state: PlainText | None = Field(
         default=None,
         max_length=MAX_STATE_CHARACTERS,
-        description="as an earlier answer returned it: its text goes on as if it had been one "
-        "request, in constant time and memory",
-        examples=["1.eyJtb2RlbCI6.Zm9v"],
+        description=STATE,
+        examples=[SIGNED],
     )
     variants: Variants = Field(
         default=[],
@@ -176,6 +183,6 @@ class GenerateResponse(BaseModel):
     variants: list[GeneratedText] = Field(description="in the order asked for")
     state: str | None = Field(
         default=None,
-        description="where the texts stand, for a later request; good for `ISS_STATE_SECONDS`",
-        examples=["1.eyJtb2RlbCI6.Zm9v"],
+        description=RETURNED_STATE,
+        examples=[SIGNED],
     )

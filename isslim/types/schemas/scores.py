@@ -7,7 +7,18 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field
 
 from isslim.types.manifest import VariantName
-from isslim.types.schemas.common import DEVICE, VARIANTS, PlainText, TokenId, Variants, at_most
+from isslim.types.schemas.common import (
+    DEVICE,
+    MAX_STATE_CHARACTERS,
+    RETURNED_STATE,
+    SIGNED,
+    STATE,
+    VARIANTS,
+    PlainText,
+    TokenId,
+    Variants,
+    at_most,
+)
 
 TEXTS = "texts"
 """The key of the limit on texts, or on sequences of token ids, in a validation's context."""
@@ -46,7 +57,15 @@ class ScoreRequest(BaseModel):
     variants: Variants = Field(
         default=[],
         examples=[["original", "compressed-int8"]],
-        description=VARIANTS,
+        description=f"{VARIANTS}; with `state`: those in it",
+    )
+    state: PlainText | None = Field(
+        default=None, max_length=MAX_STATE_CHARACTERS, description=STATE, examples=[SIGNED]
+    )
+    return_state: bool = Field(
+        default=False,
+        description="whether the answer holds `state`; of one text alone, as `state` is",
+        examples=[True],
     )
     device: PlainText = Field(default="cpu", max_length=32, description=DEVICE, examples=["cpu"])
     per_token: bool = Field(
@@ -135,3 +154,4 @@ class ScoreResponse(BaseModel):
     model: str = Field(description="the model's name", examples=["demo"])
     device: str = Field(description="where it ran", examples=["cpu"])
     variants: list[VariantScore] = Field(description="in the order asked for")
+    state: str | None = Field(default=None, description=RETURNED_STATE, examples=[SIGNED])

@@ -40,3 +40,14 @@ def test_request_goes_to_what_the_alias_or_the_canary_names() -> None:
         ("2" * 16, "compressed", True),
     }
     assert destination("4" * 16, "any").model == "4" * 16
+
+
+def test_text_that_goes_on_stays_with_the_model_that_has_read_it() -> None:
+    for model, is_canary in (("1" * 16, False), ("2" * 16, True)):
+        found = [destination(ALIAS, f"{each}", model) for each in range(200)]
+        assert {each.is_canary for each in found} == {is_canary}
+    # One of another model is refused wherever it goes, and both variants of one model can go on.
+    same = ALIAS.model_copy(update={"canary": NEW.model_copy(update={"model": "1" * 16})})
+    for alias, model in ((ALIAS, "5" * 16), (same, "1" * 16)):
+        found = [destination(alias, f"{each}", model) for each in range(200)]
+        assert {each.is_canary for each in found} == {True, False}
