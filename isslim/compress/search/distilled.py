@@ -19,7 +19,7 @@ from isslim.compress.errors import BudgetNotMet
 from isslim.compress.progress import Progress
 from isslim.compress.pruning.network import Model
 from isslim.compress.search.closed_form import ClosedForm, Found
-from isslim.compress.search.tuning import STEP, TunedAim
+from isslim.compress.search.tuning import STEP, TunedAim, first_of
 from isslim.compress.training.stages import Tuned
 from isslim.types.kinds.registry import kind_named
 from isslim.types.quality import compared_loss, metric_format_of
@@ -64,7 +64,8 @@ class Distilled(Generic[Model]):
             Whether one was kept in all of its forms; else the closed form is what remains.
         """
         limit = self._task.recipe.budget.quality or 0.0
-        aim, measured, is_kept = TunedAim(limit / self._unit), set[tuple[int, float]](), False
+        aim = TunedAim(limit / self._unit, first_of(self._task.metric))
+        measured, is_kept = set[tuple[int, float]](), False
         while aim.loss is not None and self._left >= LEAST_SHARE * self._minutes:
             self._progress.enter("search", aim.description)
             found = self._cut(aim.loss * self._unit - limit)

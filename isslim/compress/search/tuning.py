@@ -18,7 +18,8 @@ from dataclasses import dataclass, field
 from isslim.compress.search.aims import MIN_SPENT
 
 FIRST = 4.0
-"""What the first candidate loses more than the budget, in units."""
+"""What the first candidate loses more than the budget, in units; of a loss that is a root of a mean
+square, in those of the square."""
 SPARED = 0.08
 """Units by which a tuned candidate is to stay below the budget, for what 8 bits cost and the
 estimate is off by."""
@@ -34,24 +35,34 @@ MEASURED = 3
 """Candidates that are tuned, at most."""
 
 
+def first_of(metric: str) -> float:
+    """What the first candidate loses more than the budget, in units.
+
+    Four times the budget is sixteen times the squared error, of which no distillation makes up.
+    """
+    return math.sqrt(1 + FIRST) - 1 if metric == "output_change" else FIRST
+
+
 @dataclass
 class TunedAim:
     """What the next candidate may lose before it is tuned.
 
     Attributes:
         budget: in units: 1, or 0 where nothing may be lost.
+        first: see `first_of`.
         description: what the next candidate is searched for.
         loss: of the next candidate, before it is tuned; None: there is none.
         _found: of each candidate so far, its loss before it was tuned, and what that became.
     """
 
     budget: float
+    first: float = FIRST
     description: str = "searching a model that loses what distillation wins back"
     loss: float | None = None
     _found: dict[float, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.loss = self.budget + FIRST
+        self.loss = self.budget + self.first
 
     @property
     def aim(self) -> float:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from isslim.compress.search.tuning import FIRST, MEASURED, SLOPE, SPARED, STEP, TunedAim
+from isslim.compress.search.tuning import FIRST, MEASURED, SLOPE, SPARED, STEP, TunedAim, first_of
 
 AIM = 1 - SPARED
 
@@ -27,6 +27,9 @@ def measured(
 def test_first_candidate_loses_far_more_than_the_budget() -> None:
     assert TunedAim(1.0).loss == 1 + FIRST
     assert TunedAim(0.0).loss == FIRST
+    # A change of outputs is a root: its square is as many times the budget's.
+    assert first_of("accuracy") == FIRST
+    assert TunedAim(1.0, first_of("output_change")).loss == pytest.approx(math.sqrt(1 + FIRST))
 
 
 def test_candidates_share_the_minutes() -> None:
