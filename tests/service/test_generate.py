@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -13,25 +12,12 @@ from fastapi.testclient import TestClient
 from isslim.runtime.language.model import LoadedLanguageModel
 from isslim.service.main import create_app
 from isslim.settings.service import ServiceSettings
-from isslim.store.bundles import BundleStore
 from tests.conftest import Published
 from tests.service.test_routes import problem
 
 Json = dict[str, Any]
 ASK: Json = {"model": "tiny", "prompt": "the old man", "max_tokens": 12, "seed": 3}
 BOTH = ["original", "compressed-int8"]
-
-
-@pytest.fixture(scope="module")
-def client(published: Published) -> Iterator[TestClient]:
-    app = create_app(ServiceSettings(home=published.settings.home, generated_limit=500))
-    with TestClient(app, raise_server_exceptions=False) as made:
-        yield made
-
-
-@pytest.fixture(scope="module")
-def model(published: Published) -> LoadedLanguageModel:
-    return LoadedLanguageModel(BundleStore(published.settings).open(published.bundle_id))
 
 
 def generated(client: TestClient, **asked: Any) -> Json:

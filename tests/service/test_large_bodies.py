@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-import threading
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 
 import httpx
@@ -15,6 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from benchmarks.serving_load import watched
 from isslim.service.bodies import CHUNK_BYTES, ValueCounts, count_values
 from isslim.service.large_bodies import LARGE_AT_ONCE
 from isslim.types.arrays import dump_npz
@@ -36,28 +36,6 @@ def service(published: Published) -> Iterator[served]:
     made = served(published.settings.home, {})
     with made:
         yield made
-
-
-@contextmanager
-def watched(url: str) -> Iterator[list[float]]:
-    """Asks for the service's health again and again; the seconds of each answer."""
-    seconds, done = list[float](), threading.Event()
-
-    def watch() -> None:
-        with httpx.Client(base_url=url) as client:
-            while not done.is_set():
-                began = time.perf_counter()
-                client.get("/health/live", timeout=60)
-                seconds.append(time.perf_counter() - began)
-                time.sleep(0.005)
-
-    watching = threading.Thread(target=watch)
-    watching.start()
-    try:
-        yield seconds
-    finally:
-        done.set()
-        watching.join()
 
 
 def ones(size: int) -> bytes:

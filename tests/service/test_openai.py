@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,6 @@ from fastapi.testclient import TestClient
 from isslim.runtime.language.model import LoadedLanguageModel
 from isslim.service.main import create_app
 from isslim.settings.service import ServiceSettings
-from isslim.store.bundles import BundleStore
 from tests.conftest import Published
 from tests.service.test_models import publish_as
 
@@ -24,18 +22,6 @@ Json = dict[str, Any]
 VARIANTS = ["original", "original-int8", "compressed", "compressed-int8"]
 ASK: Json = {"model": "tiny:original", "prompt": "the old man", "max_tokens": 12, "seed": 3}
 TEXT = "the cat sees the river\na dog likes nothing"
-
-
-@pytest.fixture(scope="module")
-def client(published: Published) -> Iterator[TestClient]:
-    app = create_app(ServiceSettings(home=published.settings.home, generated_limit=500))
-    with TestClient(app, raise_server_exceptions=False) as made:
-        yield made
-
-
-@pytest.fixture(scope="module")
-def model(published: Published) -> LoadedLanguageModel:
-    return LoadedLanguageModel(BundleStore(published.settings).open(published.bundle_id))
 
 
 def completed(client: TestClient, **asked: Any) -> Json:

@@ -261,7 +261,7 @@ def resized(declaration: NetworkAxes, sizes: Mapping[str, int]) -> NetworkAxes:
     new = {**declaration.axes, **sizes}
     dimensions = {
         name: tuple(
-            tuple(replace(s, size=new[s.axis]) if s.axis else s for s in dimension)
+            tuple(Segment(s.axis, new[s.axis], s.repeat) if s.axis else s for s in dimension)
             for dimension in each
         )
         for name, each in declaration.dimensions.items()

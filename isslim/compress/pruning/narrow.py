@@ -367,6 +367,7 @@ def _reading(
     declaration: NetworkAxes, place: NarrowPlace, activations: tuple[str, ...]
 ) -> tuple[PreActivation, ...]:
     """The sites, where the readers at a place read some activations."""
+    reading = {name for name, _ in place.readers}
     return tuple(
         replace(
             site,
@@ -377,6 +378,8 @@ def _reading(
                 for position, reader in enumerate(site.readers)
             ),
         )
+        if site.name in reading
+        else site
         for site in declaration.sites
     )
 
