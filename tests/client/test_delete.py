@@ -4,25 +4,25 @@ from __future__ import annotations
 
 import json
 import shutil
+from datetime import UTC, datetime
 from pathlib import Path
 
 from typer.testing import CliRunner
 
 from isslim.client.api import Client
 from isslim.client.cli import app
-from isslim.types.recipe import Budget, Recipe
 from isslim.types.schemas.aliases import AliasRequest
-from tests.conftest import Published, Trained, compress_in
+from tests.conftest import Published
+from tests.service.copies import publish_as
 from tests.service.served import served
 
 
 def test_what_a_name_means_is_deleted_and_the_next_one_is_named(
-    published: Published, trained: Trained, tmp_path: Path
+    published: Published, tmp_path: Path
 ) -> None:
     home = tmp_path / "home"
     shutil.copytree(published.settings.home, home)
-    recipe = Recipe(name="tiny", budget=Budget(perplexity_rise=0.1), calibration_tokens=1501)
-    newer = compress_in(home, trained, recipe)
+    newer = publish_as("tiny", published, home, created_at=datetime.now(UTC))
     assert newer != published.bundle_id
     with served(home, {}) as url, Client(url) as client:
         runner = CliRunner(env={"ISS_URL": url})

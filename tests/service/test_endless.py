@@ -22,8 +22,8 @@ from isslim.store.integrity import MANIFEST
 from isslim.store.settings import StoreSettings
 from tests.conftest import Published
 from tests.runtime.graphs.test_subprocess_session import endless_loop
+from tests.service.copies import publish_as
 from tests.service.served import served
-from tests.service.test_models import publish_as
 from tests.service.test_routes import problem
 
 ENDLESS = {"inputs": {"count": 2**62, "x": [0.0]}, "variants": ["original"]}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import shutil
 import threading
 import time
 from collections.abc import Iterator
@@ -19,26 +18,14 @@ from isslim.client.show import models_table
 from isslim.runtime.language.model import LoadedLanguageModel
 from isslim.service.main import create_app
 from isslim.settings.service import ServiceSettings
-from isslim.store.bundles import BundleStore
-from isslim.store.folders import OpenBundle, seal
+from isslim.store.folders import OpenBundle
 from isslim.store.integrity import MANIFEST
-from isslim.store.settings import StoreSettings
 from isslim.types.schemas.models import ModelSummary
 from tests.conftest import Published
+from tests.service.copies import publish_as
 from tests.service.test_routes import problem
 
 WAIT_SECONDS = 30
-
-
-def publish_as(name: str, published: Published, home: Path) -> str:
-    """A copy of the bundle under another name, in another home."""
-    bundle, made = BundleStore(published.settings).open(published.bundle_id), home / "made"
-    shutil.copytree(bundle.folder, made)
-    (made / MANIFEST).unlink()
-    seal(made, bundle.manifest.model_copy(update={"name": name}))
-    bundle_id = BundleStore(StoreSettings(home=home)).publish(made)
-    shutil.rmtree(made)
-    return bundle_id
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from isslim.runtime.language.model import LoadedLanguageModel
 from isslim.service.main import create_app
 from isslim.settings.service import ServiceSettings
 from tests.conftest import Published
-from tests.service.test_models import publish_as
+from tests.service.copies import publish_as
 
 Json = dict[str, Any]
 VARIANTS = ["original", "original-int8", "compressed", "compressed-int8"]

@@ -17,8 +17,8 @@ from isslim.runtime.language.scoring import score_batch
 from isslim.service.main import create_app
 from isslim.settings.service import ServiceSettings
 from isslim.store.bundles import BundleStore
-from isslim.types.recipe import Budget, Recipe
-from tests.conftest import Published, Trained, compress_in
+from tests.conftest import Published, Trained
+from tests.service.copies import publish_as
 
 TEXTS = ["the cat sees the river", "a dog likes nothing\nno bird hears its shadow\n", "my"]
 
@@ -233,16 +233,13 @@ def test_refused_uploads_leave_nothing_behind(client: TestClient, published: Pub
 
 
 def test_bundle_changed_on_disk_is_refused_and_others_still_answer(
-    tmp_path: Path, trained: Trained
+    tmp_path: Path, published: Published
 ) -> None:
-    recipe = Recipe(
-        name="first", budget=Budget(size_ratio=0.6), calibration_tokens=500, held_out_tokens=500
-    )
     with TestClient(create_app(ServiceSettings(home=tmp_path))) as client:
-        first = compress_in(tmp_path, trained, recipe)
+        first = publish_as("first", published, tmp_path)
         ask = {"model": "first", "texts": ["the cat"]}
         assert client.post("/score", json=ask).status_code == 200  # without a restart
-        second = compress_in(tmp_path, trained, recipe.model_copy(update={"name": "second"}))
+        second = publish_as("second", published, tmp_path)
         graph = tmp_path / "artifacts" / "bundles" / first / "original.onnx"
         content = bytearray(graph.read_bytes())
         content[len(content) // 2] ^= 1
@@ -255,15 +252,12 @@ def test_bundle_changed_on_disk_is_refused_and_others_still_answer(
 
 
 def test_least_recently_used_model_is_closed_above_the_memory_limit(
-    tmp_path: Path, trained: Trained
+    tmp_path: Path, published: Published
 ) -> None:
-    recipe = Recipe(
-        name="one", budget=Budget(size_ratio=0.6), calibration_tokens=500, held_out_tokens=500
-    )
     app = create_app(ServiceSettings(home=tmp_path, memory_limit_bytes=1))
     with TestClient(app) as client:
         for name in ("one", "two"):
-            compress_in(tmp_path, trained, recipe.model_copy(update={"name": name}))
+            publish_as(name, published, tmp_path)
             assert (
                 client.post("/score", json={"model": name, "texts": ["the cat"]}).status_code == 200
             )
