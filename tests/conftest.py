@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from isslim.compress import trainable
+from isslim.compress.kinds.language import latency_curve
 from isslim.compress.kinds.language.networks.contract import LanguageModel
 from isslim.compress.kinds.language.networks.lstm import LstmLanguageModel, LstmSpec
 from isslim.compress.kinds.language.training.loop import train
@@ -68,6 +69,14 @@ def closed_form() -> Iterator[None]:
     """
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(trainable, "MOST_MINUTES", 0.0)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def few_rounds() -> Iterator[None]:
+    """A latency curve is fitted to the fewest rounds: whether it is trusted, no host promises."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(latency_curve, "PAIRS", 3)
         yield
 
 

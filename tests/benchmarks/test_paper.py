@@ -107,6 +107,7 @@ def untimed(record: Any) -> Any:
     return [untimed(each) for each in record] if isinstance(record, list) else record
 
 
+@pytest.mark.slow
 def test_finished_runs_are_not_repeated(
     whole: Path, corpus: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

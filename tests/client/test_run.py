@@ -123,6 +123,7 @@ def test_budgets_of_other_tasks_and_metrics_that_are_none_are_refused(
         assert option in none.output
 
 
+@pytest.mark.slow
 def test_sweep_of_a_graph_shows_the_front(url: str, made: PublishedGraph) -> None:
     runner = CliRunner(env={"ISS_URL": url, "COLUMNS": "160"})
     done = runner.invoke(

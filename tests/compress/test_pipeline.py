@@ -137,7 +137,10 @@ def test_proof_fails_for_a_model_that_is_another(trained: Trained) -> None:
             GruLanguageModel(GruSpec(len(WORDS), 24, (40, 32)), 0.1),
             {"embedding": "encoder", "layers.": "rnns."},
         ),
-        (RhnLanguageModel(RhnSpec(len(WORDS), 32, 32, 3, tied=True), 0.1), {}),
+        pytest.param(
+            *(RhnLanguageModel(RhnSpec(len(WORDS), 32, 32, 3, tied=True), 0.1), {}),
+            marks=pytest.mark.slow,  # tests/test_torch.py compresses one, too
+        ),
     ],
     ids=["gru", "rhn"],
 )

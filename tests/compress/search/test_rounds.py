@@ -176,7 +176,7 @@ class Killed(Exception):
     """Stands for the kill."""
 
 
-@pytest.mark.parametrize("learner", ["calibrated", "l0"])
+@pytest.mark.parametrize("learner", ["calibrated", pytest.param("l0", marks=pytest.mark.slow)])
 def test_killed_job_goes_on_and_ends_as_the_undisturbed_one(
     learner: str, trained: Trained, texts: Texts, tmp_path: Path
 ) -> None:

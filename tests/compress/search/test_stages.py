@@ -202,7 +202,11 @@ def test_job_cancelled_in_any_stage_leaves_nothing(stage: str, house: House, upl
 
 @pytest.mark.parametrize(
     ("stage", "precision", "minutes"),
-    [("export", torch.float16, 0.0), ("fine-tune", torch.float32, 0.02)],
+    [
+        ("export", torch.float16, 0.0),
+        # What a full disk does to a checkpoint, training/test_full_disk.py shows in a second.
+        pytest.param("fine-tune", torch.float32, 0.02, marks=pytest.mark.slow),
+    ],
 )
 def test_full_disk_in_the_child_is_an_answer_and_leaves_nothing(
     stage: str, precision: torch.dtype, minutes: float, house: House, tmp_path: Path
