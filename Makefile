@@ -2,8 +2,10 @@
 PYTHON ?= python3
 # PyTorch's wheel index for CPU builds, where the default index would bring a CUDA build (README).
 TORCH_INDEX ?=
-# Processes that `make test` runs tests in.
+# Processes that `make test` runs tests in, and `make slow` those that no clock judges: the slow ones
+# of these folders are about answers within a second.
 WORKERS ?= 2
+ALONE := tests/service tests/contracts
 
 VENV := .venv
 RUN := $(VENV)/bin
@@ -45,7 +47,8 @@ check: setup
 	$(RUN)/lint-imports
 
 slow: setup  ## the tests that take minutes
-	$(RUN)/pytest -m slow
+	OMP_NUM_THREADS=1 $(RUN)/pytest -n $(WORKERS) --dist loadfile -m slow $(ALONE:%=--ignore=%)
+	$(RUN)/pytest -m slow $(ALONE)
 
 docs: setup  ## the pages and pictures that are generated
 	$(RUN)/python -m isslim.settings > docs/configuration.md

@@ -10,6 +10,7 @@ import httpx
 import numpy as np
 import pytest
 
+from benchmarks.serving_load import watched
 from isslim.runtime.language.model import LoadedLanguageModel
 from isslim.runtime.language.scoring import score_batch
 from isslim.service.routes.score import TOKENS_AT_ONCE
@@ -17,7 +18,7 @@ from isslim.store.bundles import BundleStore
 from isslim.types.schemas.scores import ScoreResponse
 from tests.conftest import Published
 from tests.service.served import served
-from tests.service.test_large_bodies import LIVE_SECONDS, watched
+from tests.service.test_large_bodies import LIVE_SECONDS
 
 
 @pytest.fixture(scope="module")
