@@ -456,5 +456,5 @@ def test_lock_that_cannot_be_looked_at_is_no_sign_of_life(
 
 
 def test_worker_never_imports_torch() -> None:
-    code = "import sys, compress.worker; sys.exit('torch' in sys.modules)"
+    code = "import sys, isslim.compress.worker.main; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
