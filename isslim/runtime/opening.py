@@ -7,7 +7,6 @@ HTTP workers.
 
 from __future__ import annotations
 
-import copy
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import redirect_stdout
@@ -87,7 +86,9 @@ class OrtSession:
 
     def bound(self, control: RunControl) -> Self:
         """The same open graph, as a session whose runs `control` can stop with `RunStopped`."""
-        session = copy.copy(self)
+        # As `copy.copy` does it, in a quarter of the time: every run of a request passes here.
+        session = object.__new__(type(self))
+        session.__dict__.update(self.__dict__)
         session._control = control
         return session
 

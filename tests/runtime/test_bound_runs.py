@@ -151,6 +151,14 @@ def test_a_bound_run_ends_when_it_is_stopped(path: Path) -> None:
         session.run(ids, ids, lengths, session.zero_state(1))
 
 
+def test_a_bound_session_is_the_same_one_with_a_control(path: Path) -> None:
+    session, control = LanguageSession(path), RunControl()
+    found = session.bound(control)
+    assert type(found) is LanguageSession
+    assert vars(found) == vars(session) | {"_control": control}
+    assert session._control is None
+
+
 def test_options_of_a_run_hold_what_the_interface_looks_up() -> None:
     """It would else raise an error inside of ONNX Runtime in each run, and catch it."""
     assert RunControl().options.get_run_config_entry(LOOKED_UP) == "0"

@@ -18,6 +18,7 @@ from isslim.runtime.language.latency import compare
 from isslim.runtime.language.scoring import (
     MIN_PIECE,
     ONE_STREAM,
+    SequenceScore,
     next_log_probs,
     perplexity,
     score_batch,
@@ -275,3 +276,13 @@ def test_long_text_in_pieces_is_scored_about_as_one_stream(
     np.testing.assert_allclose(pieces, whole, rtol=0, atol=1e-3)
     without_start = text_log_probs(session, ids[:900], None)
     assert np.isnan(without_start).tolist() == [True] + [False] * 899
+
+
+@pytest.mark.parametrize("given", [(), (0,), (3, 7), tuple(range(40))])
+def test_sums_leave_out_tokens_that_are_not_scored(given: tuple[int, ...]) -> None:
+    log_probs = -np.random.default_rng(0).gamma(2, 2, 40).astype(np.float32)
+    log_probs[list(given)] = np.nan
+    scored = [float(each) for each in log_probs if not math.isnan(each)]
+    found = SequenceScore(log_probs)
+    assert found.counted == len(scored)
+    assert found.total == pytest.approx(math.fsum(scored), rel=1e-12)

@@ -7,9 +7,10 @@ import math
 import re
 import time
 import uuid
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from types import TracebackType
 
 from fastapi import Request
 from starlette.types import Scope
@@ -113,12 +114,6 @@ class Admission:
             limit = _Limit(requested, TIMEOUT_HEADER)
         ticket = Ticket(deadline=time.monotonic() + limit.seconds, key=_key(request))
         request.state.ticket = ticket
-        with self._counted(ticket):
-            async with _ended_in_time(request, limit, ticket):
-                yield ticket
-
-    @contextmanager
-    def _counted(self, ticket: Ticket) -> Iterator[None]:
         if self._pending >= self._limit:
             raise RequestError(
                 "overloaded",
@@ -126,7 +121,8 @@ class Admission:
             )
         self._count(1)
         try:
-            yield
+            async with _InTime(request, limit, ticket):
+                yield ticket
         finally:
             self._count(-1)
             for variant in ticket.variants or [""]:
@@ -204,30 +200,49 @@ async def within_requested_time(request: Request) -> AsyncIterator[None]:
         raise _Limit(seconds, TIMEOUT_HEADER).refusal(begun=False) from error
 
 
-@asynccontextmanager
-async def _ended_in_time(request: Request, limit: _Limit, ticket: Ticket) -> AsyncIterator[None]:
-    """Cancels what the block waits for at the deadline, or when the sender has disconnected."""
-    loop = asyncio.get_running_loop()
-    sender, deadline = _Sender(request), loop.time() + limit.seconds
+class _InTime:
+    """Cancels what its block waits for at the deadline, or when the sender has disconnected.
 
-    def watch(scope: asyncio.Timeout) -> None:
-        scope.reschedule(deadline)
-        sender.watch(scope)
+    Args:
+        request: whose sender is watched.
+        limit: until the deadline.
+        ticket: of the request.
+    """
 
-    try:
-        async with asyncio.timeout(None) as scope:
-            watching = loop.call_later(min(WATCH_AFTER_SECONDS, limit.seconds), watch, scope)
-            try:
-                yield
-            finally:
-                watching.cancel()
-                sender.ignore()
-    except TimeoutError as error:
-        if not scope.expired():
-            raise  # raised by the block: by a storage that does not answer, say
-        if sender.left:
-            raise RequestError("client-left", "the connection was closed") from error
-        raise limit.refusal(ticket.begun) from error
+    def __init__(self, request: Request, limit: _Limit, ticket: Ticket) -> None:
+        self._limit, self._ticket, self._sender = limit, ticket, _Sender(request)
+        self._scope = asyncio.timeout(None)
+
+    async def __aenter__(self) -> None:
+        await self._scope.__aenter__()
+        loop = asyncio.get_running_loop()
+        self._deadline = loop.time() + self._limit.seconds
+        self._watching = loop.call_later(min(WATCH_AFTER_SECONDS, self._limit.seconds), self._watch)
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._watching.cancel()
+        self._sender.ignore()
+        try:
+            await self._scope.__aexit__(kind, error, trace)
+        except TimeoutError as late:
+            raise self._refusal() from late
+        # Where it was not late, it is the block's own: of a storage that does not answer, say.
+        if isinstance(error, TimeoutError) and self._scope.expired():
+            raise self._refusal() from error
+
+    def _watch(self) -> None:
+        self._scope.reschedule(self._deadline)
+        self._sender.watch(self._scope)
+
+    def _refusal(self) -> RequestError:
+        if self._sender.left:
+            return RequestError("client-left", "the connection was closed")
+        return self._limit.refusal(self._ticket.begun)
 
 
 class _Sender:

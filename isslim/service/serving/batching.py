@@ -197,7 +197,9 @@ class FairQueue(Generic[Owned]):
         if turn.run is not None:
             tag = max(tag, account.finish)
             account.finish = tag + turn.run.cost
-        line = self._lines.setdefault(turn.lane.owner, _Line(turn.lane))
+        line = self._lines.get(turn.lane.owner)
+        if line is None:
+            line = self._lines[turn.lane.owner] = _Line(turn.lane)
         insort(line.waiting, (account.is_background, tag, next(self._order), turn))
 
     def is_ready(self) -> bool:

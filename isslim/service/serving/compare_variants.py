@@ -84,7 +84,8 @@ class VariantComparison:
         """
 
         def job() -> Generator[Any, Any, tuple[Encoded, list[Timed[Result]]]]:
-            encoded, timed = encode(), list[Timed[Result]]()
+            timed: list[Timed[Result]] = []
+            encoded = encode()
             for each in sessions.values():
                 timed.append((yield from run(each, encoded)))
             return encoded, timed

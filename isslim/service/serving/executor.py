@@ -89,19 +89,29 @@ class _Current:
 
     Attributes:
         turns: that share it.
-        control: stops it.
+        control: stops it; None: it is a job's own code, which nothing stops.
         began: the time, by `time.monotonic`.
         is_long: whether it gave up its slot.
     """
 
     turns: list[Turn[_Task]]
-    control: RunControl = field(default_factory=RunControl)
+    control: RunControl | None
     began: float = field(default_factory=time.monotonic)
     is_long: bool = False
 
+    @classmethod
+    def of(cls, turns: list[Turn[_Task]]) -> _Current:
+        """What `FairQueue.take` returned."""
+        return cls(turns, None if turns[0].run is None else RunControl())
+
+    def stop(self) -> None:
+        """Ends a run."""
+        if self.control is not None:
+            self.control.stop()
+
     def takes_long(self) -> bool:
         """Whether it is to give up its slot."""
-        patience = ENCODING_SECONDS if self.turns[0].run is None else PATIENCE_SECONDS
+        patience = ENCODING_SECONDS if self.control is None else PATIENCE_SECONDS
         return not self.is_long and time.monotonic() - self.began >= patience
 
 
@@ -160,7 +170,7 @@ class Executor:
         with self._lock:
             self._closed = True
             for current in self._current:
-                current.control.stop()
+                current.stop()
             for _ in range(self._threads):
                 self._wake.put(False)
 
@@ -169,7 +179,7 @@ class Executor:
             self._queue.drop(task)
             for current in self._current:
                 if all(turn.account.is_over() for turn in current.turns):
-                    current.control.stop()
+                    current.stop()
 
     def _slots_taken(self) -> int:
         return len(self._current) - self._long
@@ -197,10 +207,10 @@ class Executor:
         while self._wake.get():
             current = self._next(None)
             while current is not None:
-                if current.turns[0].run is None:
+                if current.control is None:
                     self._resume(current.turns[0].account)
                 else:
-                    self._run(current)
+                    self._run(current.turns, current.control)
                 current = self._next(current)
 
     def _next(self, ended: _Current | None) -> _Current | None:
@@ -221,7 +231,7 @@ class Executor:
             if not turns:
                 self._idle += 1
                 return None
-            current = _Current(turns)
+            current = _Current.of(turns)
             self._current.add(current)
             wakes = self._reserve()
         if wakes:
@@ -247,11 +257,11 @@ class Executor:
             for index, run in enumerate(runs):
                 self._queue.put(Turn(task, run.runner.lane, run, index))
 
-    def _run(self, current: _Current) -> None:
-        self._observe(len(current.turns))
-        outcomes = _outcomes(current.turns, current.control)
+    def _run(self, turns: Sequence[Turn[_Task]], control: RunControl) -> None:
+        self._observe(len(turns))
+        outcomes = _outcomes(turns, control)
         with self._lock:
-            for turn, (done, unspent, error) in zip(current.turns, outcomes, strict=True):
+            for turn, (done, unspent, error) in zip(turns, outcomes, strict=True):
                 task = turn.account
                 task.busy_seconds += done.seconds
                 task.finish -= unspent
