@@ -271,7 +271,8 @@ class Recipe(StrictModel):
         le=24 * 60,
         description="in the mode `calibrate`: most minutes of distillation from the original, for "
         "all candidates of the job together; it ends earlier where no more is won; 0: the closed "
-        "form alone; null: 5. A graph is distilled on recorded inputs only",
+        "form alone; null: 5, or what a graph's job leaves of ten, search and proof included. A "
+        "graph is distilled on recorded inputs only",
         examples=[5],
     )
     vary_inputs: bool = Field(
