@@ -365,6 +365,10 @@ class ModelTask(ReturnsWeights[Model], Trainable[Model]):
         """Where narrow layers may be put into a network, but for those before its decoder."""
         return network.narrow_places()
 
+    def multiplied_out(self, network: Model) -> Model | None:
+        """The same function without narrow layers; None: it has none, or `cost` chose them."""
+        return None
+
     def work(self, declaration: NetworkAxes) -> float:
         """Multiply-adds of a network of these sizes, as they stand for time where it is unknown."""
         return axes.mult_adds(declaration)

@@ -29,6 +29,7 @@ from isslim.compress.errors import BudgetNotMet
 from isslim.compress.inspection.inspect import begin
 from isslim.compress.kinds.registry import UploadedFiles
 from isslim.compress.measurement.measure import Measured, Measurements, conclusions_of
+from isslim.compress.measurement.narrow_layers import quicker
 from isslim.compress.own_work import keep_own
 from isslim.compress.progress import Progress
 from isslim.compress.pruning import axes
@@ -289,6 +290,7 @@ def _chosen(
         while found is not None:
             folder = work / "bundle" / str(number)
             folder.mkdir(parents=True)
+            found = quicker(task, found, folder)
             measured = measurements.of(found.network, folder)
             each = _Choice(found, measured, folder)
             if each.measured.kept and (best is None or rank(each) < rank(best)):

@@ -224,7 +224,7 @@ class Report(StrictModel):
     )
     cautions: list[str] = Field(
         default=[],
-        description="where there are too few rows of calibration data, and what replaces the "
-        "removed components",
+        description="where there are too few rows of calibration data, what replaces the removed "
+        "components, and whether narrow layers were multiplied out",
         examples=[["only 400 rows of calibration data for the 385 inputs of `gru.forward`"]],
     )

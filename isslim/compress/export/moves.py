@@ -55,15 +55,17 @@ def merge_moves(model: ModelProto) -> ModelProto:
     """The same graph with fewer operators that only move numbers.
 
     Args:
-        model: whose constants are folded; it is not changed.
+        model: whose constants are folded; it is not changed, and returned where nothing is merged.
     """
     parts = split_constants(model)
     if parts.opset < OLDEST:
         return model
     moving = _Moving(parts)
-    written: list[NodeProto] = []
     for chain in moving.chains():
         moving.merge(chain)
+    if not moving.instead:
+        return model
+    written: list[NodeProto] = []
     for node in parts.structure.graph.node:
         written += moving.instead.get(key(node), [node])
     replace(parts.structure.graph.node, written)

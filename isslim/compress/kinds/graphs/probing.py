@@ -24,6 +24,7 @@ from isslim.compress.kinds.graphs.kept_units import WritesKeptUnits
 from isslim.compress.kinds.graphs.recorded import Recorded
 from isslim.compress.kinds.graphs.running import outputs_of, temporary_session
 from isslim.compress.onnx.network import GraphNetwork
+from isslim.compress.onnx.rewrite.narrow_layers import multiplied_out
 from isslim.compress.pruning import axes
 from isslim.compress.pruning.axes import NarrowPlace, NetworkAxes
 from isslim.compress.pruning.moments import ActivationStatistics
@@ -39,9 +40,10 @@ WAITING, MANY = 3.5, 8
 """How many times the multiply-adds of a recurrence count where a run has so many steps: each waits
 for the step before it, where any other matrix reads all steps at once. Fitted to nine sizes of two
 GRUs of 400 units on one thread, runs of 100 steps: 3.7 times (3.5 in the int8 form)."""
-PRODUCT, LEAST_PRODUCT = 32_768, 2_048
-"""Multiply-adds that take as long as the dispatch of one more product, 2 us, in a run of one step;
-and per step of a long run at least."""
+PRODUCT, LEAST_PRODUCT = 65_536, 2_048
+"""Multiply-adds that take as long as one more product in a run of one step, and per step of a long
+run at least. In int8 a product is quantized, multiplied and scaled, which takes 1 to 2 us; in that
+time a processor with instructions for it does some 35,000 multiply-adds of LSTMs a us."""
 TYPICAL = 0.1
 """The relative change that a budget of another metric is taken for."""
 
@@ -176,6 +178,13 @@ class ChoosesSizes(WritesKeptUnits):
             for direction in layers[0].recurrent.directions
             for matrix in ("recurrence", "candidate")
         }
+
+    def multiplied_out(self, network: GraphNetwork) -> GraphNetwork | None:
+        """See `ModelTask.multiplied_out`."""
+        declaration = network.declaration()
+        if not declaration.narrow:
+            return None
+        return network.rebuilt(multiplied_out(network.arrays(), declaration))
 
     def narrow_places(self, network: GraphNetwork) -> tuple[NarrowPlace, ...]:
         """Those that an evaluated output depends on; the module of a caller has room for none."""
