@@ -154,4 +154,4 @@ def test_progress_is_a_function_of_stage_share_and_message(graph: Path) -> None:
     stages = list(dict.fromkeys(stage for stage, _, _ in told))
     assert stages == ["ingest", "calibrate", "search", "export", "measure", "publish"]
     assert told[-1][1] == 1.0
-    assert sum("latency of" in message for _, _, message in told) == 3
+    assert sum("latency of the" in message for _, _, message in told) == 3
