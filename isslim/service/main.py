@@ -56,7 +56,7 @@ GZIP: dict[str, Any] = {
 
 def create_app(
     settings: ServiceSettings | None = None, siblings: Siblings | None = None
-) -> FastAPI:
+) -> DocumentedApp:
     """The service.
 
     Args:

@@ -83,6 +83,7 @@ def serve(
     spool.mkdir(parents=True, exist_ok=True)
     tempfile.tempdir = str(spool)
     app = create_app(settings, siblings)
+    app.prepare()
     context = app.state.context
 
     async def note_models() -> None:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import re
+import threading
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
+import fastapi.dependencies.utils
 import pytest
 from fastapi.testclient import TestClient
 from jsonschema import Draft202012Validator
@@ -237,3 +240,43 @@ def test_method_that_a_path_does_not_take_is_told_which_it_takes(client: TestCli
         answer = client.request(method, path)
         problem(answer, 405, "http")
         assert answer.headers["allow"] == allowed
+
+
+def test_document_is_made_in_a_thread_and_not_where_requests_are_answered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app, threads, made = create_app(ServiceSettings(home=tmp_path)), list[int](), Json()
+
+    @app.get("/here")
+    async def here() -> int:
+        return threading.get_ident()
+
+    def noted() -> Json:
+        threads.append(threading.get_ident())
+        return made
+
+    monkeypatch.setattr(app, "openapi", noted)
+    with TestClient(app) as client:
+        assert client.get("/openapi.json").json() == made
+        assert client.get("/here").json() not in threads
+    assert len(threads) == 1
+
+
+@pytest.mark.parametrize("is_prepared", [True, False])
+def test_routes_of_a_prepared_app_are_made_before_its_first_request(
+    is_prepared: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app, made = create_app(ServiceSettings(home=tmp_path)), list[object]()
+    if is_prepared:
+        app.prepare()
+    analyse = fastapi.dependencies.utils.analyze_param
+
+    def noted(**parameter: Any) -> Any:
+        made.append(parameter["param_name"])
+        return analyse(**parameter)
+
+    monkeypatch.setattr(fastapi.dependencies.utils, "analyze_param", noted)
+    with TestClient(app) as client:
+        for path in ("/models", "/models/nope", "/aliases", "/jobs/nope", "/v2/models/nope"):
+            assert client.get(path).status_code in (200, 404)
+    assert (made == []) is is_prepared
