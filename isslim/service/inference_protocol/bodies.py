@@ -156,17 +156,17 @@ def _offered(name: str, parameters: Mapping[str, Any] | None) -> Mapping[str, An
     return found
 
 
-def as_bytes(asked: InferenceRequest, names: Sequence[str]) -> dict[str, bool]:
+def as_bytes(asked: InferenceRequest, names: Sequence[str], default: bool) -> dict[str, bool]:
     """Which outputs are answered as bytes.
 
     Args:
         asked: the request.
         names: of the outputs of the answer.
+        default: for those that do not say.
 
     Raises:
         InputsRefused: when an output asks for an extension that is not offered.
     """
-    default = (asked.parameters or {}).get("binary_data_output") is True
     own = {
         each.name: _offered(each.name, each.parameters).get("binary_data", default) is True
         for each in asked.outputs or []
@@ -175,20 +175,24 @@ def as_bytes(asked: InferenceRequest, names: Sequence[str]) -> dict[str, bool]:
 
 
 def answer_of(
-    model: str, asked: InferenceRequest, found: FoundTensors, settings: ServiceSettings
+    model: str,
+    message_id: str | None,
+    found: FoundTensors,
+    binary: Mapping[str, bool],
+    settings: ServiceSettings,
 ) -> Response:
     """The outputs of a run, as JSON or as JSON and bytes.
 
     Args:
         model: its name as it was asked for.
-        asked: the request.
+        message_id: of the request.
         found: the outputs.
+        binary: which of them are bytes.
         settings: the limits of an answer.
 
     Raises:
         RequestError: (too-large) when it exceeds them.
     """
-    binary = as_bytes(asked, list(found.outputs))
     lists = [array for name, array in found.outputs.items() if not binary[name]]
     check_entries(lists, settings, "name fewer `outputs`, or ask for `binary_data`")
     check_bytes(found.outputs.values(), settings)
@@ -203,7 +207,7 @@ def answer_of(
             tensor.data = _flat(array)
         outputs.append(tensor)
     response = InferenceResponse(
-        model_name=model, model_version=found.variant, id=asked.id, outputs=outputs
+        model_name=model, model_version=found.variant, id=message_id, outputs=outputs
     )
     header = json.dumps(response.model_dump(exclude_none=True)).encode()
     headers = server_timing(found.milliseconds)

@@ -37,6 +37,11 @@ from isslim.service.inference_protocol.grpc_messages import (
 from isslim.service.inference_protocol.grpc_tensors import inputs_of, outputs_of
 from isslim.service.inference_protocol.inference import SETTING, open_graph, run_graph
 from isslim.service.inference_protocol.messages import ModelConfig
+from isslim.service.inference_protocol.parameters import (
+    TIMEOUT,
+    RunParameters,
+    message_parameters,
+)
 from isslim.service.model_reference import ModelReference
 from isslim.service.problems import RequestError
 from isslim.service.served_model import HEADER as SERVED
@@ -224,9 +229,11 @@ class _InferenceService:
     async def _infer(self, request: Any, call: Call) -> Any:
         context, settings = self._context, self._context.settings
         reference = ModelReference.parse(request.model_name, request.model_version)
-        device = request.parameters["device"].string_param if "device" in request.parameters else ""
+        parameters = RunParameters.of(message_parameters(request.parameters))
         async with self._admitted(call) as ticket:
-            opened = await open_graph(context, reference, ticket, device or "cpu")
+            if parameters.seconds is not None:
+                ticket.end_within(parameters.seconds, TIMEOUT)
+            opened = await open_graph(context, reference, ticket, parameters.device)
             found = await run_graph(
                 context,
                 opened,

@@ -84,8 +84,10 @@ class InferenceRequest(BaseModel):
     )
     parameters: Parameters | None = Field(
         default=None,
-        description="`binary_data_output`: outputs are answered as bytes unless they say otherwise",
-        examples=[{"binary_data_output": True}],
+        description="`binary_data_output`: outputs are answered as bytes unless they say "
+        "otherwise; `timeout`: microseconds after which no answer is wanted; `device`: where it "
+        "runs",
+        examples=[{"binary_data_output": True, "timeout": 500000}],
     )
 
 

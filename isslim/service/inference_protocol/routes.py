@@ -36,6 +36,8 @@ from isslim.service.inference_protocol.messages import (
     ServerReady,
     Statistics,
 )
+from isslim.service.inference_protocol.parameters import TIMEOUT as TIMEOUT_PARAMETER
+from isslim.service.inference_protocol.parameters import RunParameters
 from isslim.service.model_reference import ModelReference
 from isslim.service.parameters import TIMEOUT
 from isslim.service.problems import problem_of
@@ -199,10 +201,12 @@ async def _infer(request: Request, reference: ModelReference) -> Response:
         body = await split_body(request, request.app.state.run_limit)
         limits = BodyLimits(settings.json_values_limit, {}, HINT)
         asked = await context.bodies.read(body.header, InferenceRequest, limits)
+        parameters = RunParameters.of(asked.parameters)
+        if parameters.seconds is not None:
+            ticket.end_within(parameters.seconds, TIMEOUT_PARAMETER)
         wanted = [each.name for each in asked.outputs or []]
-        as_bytes(asked, wanted)  # refused before anything is run
-        device = (asked.parameters or {}).get("device", "cpu")
-        opened = await open_graph(context, reference, ticket, str(device))
+        as_bytes(asked, wanted, parameters.binary)  # refused before anything is run
+        opened = await open_graph(context, reference, ticket, parameters.device)
         found = await run_graph(
             context,
             opened,
@@ -210,7 +214,8 @@ async def _infer(request: Request, reference: ModelReference) -> Response:
             wanted,
             ticket,
         )
-    return await run_in_threadpool(answer_of, reference.model, asked, found, settings)
+    binary = as_bytes(asked, list(found.outputs), parameters.binary)
+    return await run_in_threadpool(answer_of, reference.model, asked.id, found, binary, settings)
 
 
 @router.post(

@@ -29,6 +29,39 @@ WATCH_AFTER_SECONDS = 0.25
 a task and two timers for each request would cost more than they save."""
 
 
+@dataclass(frozen=True)
+class Limit:
+    """A deadline.
+
+    Attributes:
+        seconds: until it.
+        source: the setting, header or parameter that says so.
+        by_sender: whether the request asks for it.
+    """
+
+    seconds: float
+    source: str
+    by_sender: bool = False
+
+    def refusal(self, begun: bool) -> RequestError:
+        """What is answered at the deadline.
+
+        Args:
+            begun: whether a run had started.
+        """
+        if begun:
+            return RequestError(
+                "deadline-exceeded",
+                f"it had not ended after {self.seconds:g} s, which is what {self.source} allows; "
+                "ask for less",
+            )
+        kind = "deadline-exceeded" if self.by_sender else "overloaded"
+        return RequestError(kind, f"its turn had not come after {self.seconds:g} s; try again")
+
+
+UNLIMITED = Limit(math.inf, "")
+
+
 @dataclass
 class Ticket:
     """The facts about an admitted request; they label the metrics of its wait.
@@ -48,6 +81,8 @@ class Ticket:
         destination: where the request goes, once the meaning of its model's name is known.
         is_background: whether nobody waits for it.
         repeatable: how to answer it again, for a comparison; None: its kind is not compared.
+        limit: of the deadline.
+        scope: ends the request then.
     """
 
     model: str = ""
@@ -60,6 +95,20 @@ class Ticket:
     destination: Destination | None = None
     is_background: bool = False
     repeatable: Repeatable | None = None
+    limit: Limit = UNLIMITED
+    scope: asyncio.Timeout | None = None
+
+    def end_within(self, seconds: float, source: str) -> None:
+        """Brings the deadline forward, if this one is earlier.
+
+        Args:
+            seconds: from now, as the sender asks.
+            source: what says so.
+        """
+        until = time.monotonic() + seconds
+        if self.scope is not None and until < self.deadline:
+            self.scope.reschedule(asyncio.get_running_loop().time() + seconds)
+            self.deadline, self.limit = until, Limit(seconds, source, by_sender=True)
 
     @property
     def variant(self) -> VariantName | None:
@@ -109,10 +158,10 @@ class Admission:
                 (invalid-request) when it asks for a deadline that is none.
         """
         requested = requested_seconds(request)
-        limit = _Limit(seconds, setting)
+        limit = Limit(seconds, setting)
         if requested is not None and requested < seconds:
-            limit = _Limit(requested, TIMEOUT_HEADER)
-        ticket = Ticket(deadline=time.monotonic() + limit.seconds, key=_key(request))
+            limit = Limit(requested, TIMEOUT_HEADER, by_sender=True)
+        ticket = Ticket(deadline=time.monotonic() + limit.seconds, key=_key(request), limit=limit)
         request.state.ticket = ticket
         if self._pending >= self._limit:
             raise RequestError(
@@ -121,7 +170,7 @@ class Admission:
             )
         self._count(1)
         try:
-            async with _InTime(request, limit, ticket):
+            async with _InTime(request, ticket):
                 yield ticket
         finally:
             self._count(-1)
@@ -143,25 +192,6 @@ def ticket_of(scope: Scope) -> Ticket | None:
 
 def _key(request: Request) -> str:
     return request.headers.get(USER_HEADER) or request_id() or uuid.uuid4().hex
-
-
-@dataclass(frozen=True)
-class _Limit:
-    """Seconds until a deadline, and the setting or header that says so."""
-
-    seconds: float
-    source: str
-
-    def refusal(self, begun: bool) -> RequestError:
-        """What is answered at the deadline; `begun` says whether a run had started."""
-        if begun:
-            return RequestError(
-                "deadline-exceeded",
-                f"it had not ended after {self.seconds:g} s, which is what {self.source} allows; "
-                "ask for less",
-            )
-        kind = "deadline-exceeded" if self.source == TIMEOUT_HEADER else "overloaded"
-        return RequestError(kind, f"its turn had not come after {self.seconds:g} s; try again")
 
 
 def requested_seconds(request: Request) -> float | None:
@@ -197,7 +227,7 @@ async def within_requested_time(request: Request) -> AsyncIterator[None]:
     except TimeoutError as error:
         if seconds is None or not scope.expired():
             raise
-        raise _Limit(seconds, TIMEOUT_HEADER).refusal(begun=False) from error
+        raise Limit(seconds, TIMEOUT_HEADER, by_sender=True).refusal(begun=False) from error
 
 
 class _InTime:
@@ -205,19 +235,18 @@ class _InTime:
 
     Args:
         request: whose sender is watched.
-        limit: until the deadline.
-        ticket: of the request.
+        ticket: of the request, with its deadline, which may be brought forward.
     """
 
-    def __init__(self, request: Request, limit: _Limit, ticket: Ticket) -> None:
-        self._limit, self._ticket, self._sender = limit, ticket, _Sender(request)
+    def __init__(self, request: Request, ticket: Ticket) -> None:
+        self._ticket, self._sender = ticket, _Sender(request)
         self._scope = asyncio.timeout(None)
 
     async def __aenter__(self) -> None:
         await self._scope.__aenter__()
-        loop = asyncio.get_running_loop()
-        self._deadline = loop.time() + self._limit.seconds
-        self._watching = loop.call_later(min(WATCH_AFTER_SECONDS, self._limit.seconds), self._watch)
+        self._loop, self._ticket.scope = asyncio.get_running_loop(), self._scope
+        until = min(WATCH_AFTER_SECONDS, self._ticket.limit.seconds)
+        self._watching = self._loop.call_later(until, self._watch)
 
     async def __aexit__(
         self,
@@ -225,6 +254,7 @@ class _InTime:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self._ticket.scope = None
         self._watching.cancel()
         self._sender.ignore()
         try:
@@ -236,13 +266,15 @@ class _InTime:
             raise self._refusal() from error
 
     def _watch(self) -> None:
-        self._scope.reschedule(self._deadline)
-        self._sender.watch(self._scope)
+        if not self._scope.expired():
+            left = self._ticket.deadline - time.monotonic()
+            self._scope.reschedule(self._loop.time() + left)
+            self._sender.watch(self._scope)
 
     def _refusal(self) -> RequestError:
         if self._sender.left:
             return RequestError("client-left", "the connection was closed")
-        return self._limit.refusal(self._ticket.begun)
+        return self._ticket.limit.refusal(self._ticket.begun)
 
 
 class _Sender:
