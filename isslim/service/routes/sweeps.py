@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Annotated, Any
 
 from fastapi import Form, Request, Response
@@ -97,4 +98,24 @@ def _recipes(base: Recipe, variations: list[dict[str, Any]]) -> list[Recipe]:
         except ValidationError as error:
             raise intake.refusal(field, error) from error
         recipes.append(intake.one_budget(field, recipe))
+    _check_promoted(recipes)
     return recipes
+
+
+def _check_promoted(recipes: list[Recipe]) -> None:
+    """Refuses an alias that several jobs would be promoted to: whichever ended last had it.
+
+    Raises:
+        RequestError: (invalid-request) with the alias.
+    """
+    counts = Counter(each.promote for each in recipes if each.promote is not None)
+    for alias, count in counts.items():
+        if count > 1:
+            detail = (
+                f"promote: {count} models of the sweep would be promoted to '{alias}', one after "
+                f"the other: promote the best one when the sweep has ended (PUT /aliases/{alias}), "
+                "or name an alias in a single variation"
+            )
+            raise RequestError(
+                "invalid-request", detail, [{"pointer": "/options/promote", "detail": detail}]
+            )
