@@ -15,6 +15,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from isslim.service.problems import INTERNAL, problem_of
+from isslim.service.serving.admission import ticket_of
 from isslim.types.schemas.problems import ProblemDocument
 
 NO_CACHE = {"cache-control": "no-cache", "x-accel-buffering": "no"}
@@ -78,6 +79,8 @@ class LiveResponse(Response):
             if not events.begun:
                 raise
             problem = problem_of(error)
+            if (ticket := ticket_of(scope)) is not None:
+                ticket.late_status = problem.status
             await events.send(self._fault(problem))
             await events.end()
             if problem.type == INTERNAL:

@@ -48,6 +48,25 @@ class TrialMetrics:
             ("alias",),
             registry=registry,
         )
+        self.answers = Histogram(
+            "isslim_canary_answer_seconds",
+            "Time of an answer of an alias with a canary, by who gave it, whatever the protocol",
+            ("alias", "by", "status"),
+            buckets=_SECONDS,
+            registry=registry,
+        )
+
+    def note_answer(self, alias: str, is_canary: bool, status: int, seconds: float) -> None:
+        """Records an answer of an alias that has a canary.
+
+        Args:
+            alias: its name.
+            is_canary: whether the canary gave it.
+            status: of the answer.
+            seconds: that it took.
+        """
+        who = "canary" if is_canary else "alias"
+        self.answers.labels(alias, who, str(status)).observe(seconds)
 
     def observe(self, alias: str, figures: Mapping[str, float], *, is_text: bool) -> None:
         """Records a comparison.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -9,6 +11,8 @@ from isslim.service.serving.admission import ticket_of
 from isslim.service.serving.trials import Trials
 
 HEADER = "x-isslim-model"
+LEFT = 499
+"""Status of what has none: the task ended before there was an answer."""
 
 
 class ServedModel:
@@ -24,7 +28,7 @@ class ServedModel:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Adds the header."""
-        status = 500
+        status, began = LEFT, time.perf_counter()
 
         async def named(message: Message) -> None:
             nonlocal status
@@ -36,7 +40,11 @@ class ServedModel:
 
         try:
             await self._app(scope, receive, named)
+        except Exception:
+            status = 500  # perhaps after an answer had begun
+            raise
         finally:
             ticket = ticket_of(scope)
             if ticket is not None:
-                self._trials.answered(ticket, status)
+                seconds = time.perf_counter() - began
+                self._trials.answered(ticket, ticket.late_status or status, seconds)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
@@ -43,8 +44,9 @@ from isslim.service.inference_protocol.parameters import (
     message_parameters,
 )
 from isslim.service.model_reference import ModelReference
-from isslim.service.problems import RequestError
+from isslim.service.problems import RequestError, problem_of
 from isslim.service.served_model import HEADER as SERVED
+from isslim.service.served_model import LEFT
 from isslim.service.serving.admission import TIMEOUT_HEADER, Ticket
 from isslim.store.errors import CorruptBundle, NotFound, StoreError
 
@@ -166,6 +168,21 @@ class _InferenceService:
         request = Request({"type": "http", "headers": metadata}, _never)
         return self._context.admission.admit(request, seconds, SETTING)
 
+    @asynccontextmanager
+    async def _tried(self, call: Call) -> AsyncIterator[Ticket]:
+        """As `_admitted`; the trials of an alias are told how it ended."""
+        ticket, status, began = None, LEFT, time.perf_counter()
+        try:
+            async with self._admitted(call) as ticket:
+                yield ticket
+            status = 200
+        except Exception as error:
+            status = problem_of(error).status
+            raise
+        finally:
+            if ticket is not None:
+                self._context.trials.answered(ticket, status, time.perf_counter() - began)
+
     async def _server_live(self, request: Any, call: Call) -> Any:
         return self._types["ServerLiveResponse"](live=True)
 
@@ -230,7 +247,7 @@ class _InferenceService:
         context, settings = self._context, self._context.settings
         reference = ModelReference.parse(request.model_name, request.model_version)
         parameters = RunParameters.of(message_parameters(request.parameters))
-        async with self._admitted(call) as ticket:
+        async with self._tried(call) as ticket:
             if parameters.seconds is not None:
                 ticket.end_within(parameters.seconds, TIMEOUT)
             opened = await open_graph(context, reference, ticket, parameters.device)

@@ -8,12 +8,13 @@ import time
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from fastapi import Request, Response
 from fastapi.sse import format_sse_event
 
 from isslim.runtime.language.completion import Completion as Continuation
-from isslim.runtime.language.completion import Ends, FinishReason
+from isslim.runtime.language.completion import Ends, FinishReason, Written
 from isslim.runtime.language.detokenizing import Detokenizer
 from isslim.runtime.language.generation import TokenStream
 from isslim.runtime.language.model import LoadedLanguageModel
@@ -36,6 +37,7 @@ from isslim.service.serving.generation import (
     read_prompt,
     write,
 )
+from isslim.service.text_trials import Given, repeatable_texts
 from isslim.service.uploads import refuse_long
 from isslim.settings.service import ServiceSettings
 from isslim.types.schemas.completions import (
@@ -115,11 +117,15 @@ class _Begun:
     Attributes:
         texts: prompt by prompt.
         writings: of the same.
+        prompts: of the same, as they were given.
+        written: tokens of the same, so far.
         prompt_tokens: of all prompts.
         seconds: that these took.
     """
 
     texts: list[Text] = field(default_factory=list)
+    prompts: list[str | list[int]] = field(default_factory=list)
+    written: list[list[Written]] = field(default_factory=list)
     writings: list[Writing] = field(default_factory=list)
     prompt_tokens: int = 0
     seconds: float = 0.0
@@ -127,6 +133,16 @@ class _Begun:
     def final(self, index: int) -> Choice:
         """What is left of a text, with the reason why it ended."""
         return self.texts[index].take(index, self.writings[index].completion.finish_reason)
+
+    def whole(self) -> Given:
+        """The texts with their prompts; all of these are texts, or token ids."""
+        found: list[Any] = []
+        for prompt, written in zip(self.prompts, self.written, strict=True):
+            if isinstance(prompt, str):
+                found.append(prompt + "".join(each.text for each in written))
+            else:
+                found.append([*prompt, *(each.drawn.id for each in written)])
+        return [each for each in found if each]
 
     def usage(self) -> Usage:
         """How many tokens there were."""
@@ -171,6 +187,7 @@ async def complete(http: Request, events: EventSender) -> Response | None:
             await stream.begin(begun, request)
         async for index, written in write(begun.writings, context.executor, ticket, model):
             text, choices = begun.texts[index], list[Choice]()
+            begun.written[index] += written
             for each in written:
                 drawn = each.drawn
                 text.add(drawn.id, each.text, drawn.log_prob, drawn.top)
@@ -182,6 +199,7 @@ async def complete(http: Request, events: EventSender) -> Response | None:
                 await stream.send(choices)
         seconds = begun.seconds + sum(each.seconds for each in begun.writings)
         context.metrics.runs.labels(ticket.model, variant, ticket.device).observe(seconds)
+        ticket.repeatable = repeatable_texts(begun.whole(), "cpu", settings)
         if stream is not None:
             await stream.end(begun.usage() if request.stream_options.include_usage else None)
             return None
@@ -220,6 +238,8 @@ def _begun(
                 _echo(text, tokens, read)
             stream = TokenStream(read.position, Sampler(sampling, (seed + number) % SEEDS), top_k)
             begun.texts.append(text)
+            begun.prompts.append(given)
+            begun.written.append([])
             continuation = Continuation(stream, codec, ends)
             begun.writings.append(Writing(session, continuation, is_repeatable))
     return begun

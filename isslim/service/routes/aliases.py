@@ -15,9 +15,8 @@ from isslim.service.openapi import body_of
 from isslim.service.problems import RequestError
 from isslim.service.request_id import request_id
 from isslim.service.routing import checked_router
+from isslim.service.serving.trial_report import COMPARED
 from isslim.store.aliases import Author
-from isslim.types.kinds.language import LANGUAGE
-from isslim.types.kinds.questions import QUESTIONS
 from isslim.types.manifest import Manifest, VariantName
 from isslim.types.names import NAME, is_model_id
 from isslim.types.schemas.aliases import (
@@ -36,8 +35,6 @@ from isslim.types.schemas.trials import TrialReport
 router = checked_router("/aliases", tag="aliases")
 AliasName = Annotated[str, Path(description="name of an alias", examples=["prod"])]
 QueryNote = Annotated[Note, Query(description="for the audit trail", examples=["too slow"])]
-COMPARED = (LANGUAGE.name, QUESTIONS.name)
-"""Kinds of models whose answers are compared, by `/score` and `/qa`."""
 MISSING: dict[int | str, dict[str, Any]] = {404: {"model": ProblemDocument}}
 
 

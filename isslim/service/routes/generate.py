@@ -33,6 +33,7 @@ from isslim.service.serving.generation import (
     write,
 )
 from isslim.service.serving.signed_states import KeptText
+from isslim.service.text_trials import repeatable_texts
 from isslim.service.timing import json_with_server_timing
 from isslim.service.uploads import refuse_long
 from isslim.settings.service import ServiceSettings
@@ -143,6 +144,9 @@ async def _answer(http: Request, events: EventSender) -> Response | None:
             elif tokens:
                 await events.send(_token_events(tokens, text.variant))
         result = _result(context, model, request, begun, ticket)
+        if request.state is None:  # another model cannot go on with a state
+            texts = _whole(request, begun)
+            ticket.repeatable = repeatable_texts(texts, request.device, settings)
         if request.stream:
             await events.send(_event("result", result))
             return None
@@ -150,6 +154,12 @@ async def _answer(http: Request, events: EventSender) -> Response | None:
     run_ms = sum(each.timing.prompt_ms + each.timing.run_ms for each in result.variants)
     stages = {"queue": timing.queue_ms, "tokenize": timing.tokenize_ms, "run": run_ms}
     return json_with_server_timing(result, stages)
+
+
+def _whole(request: GenerateRequest, begun: _Begun) -> list[str]:
+    """The texts with their prompts, as far as there is any."""
+    texts = [request.prompt + "".join(each.pieces) for each in begun.texts]
+    return [each for each in texts if each]
 
 
 def _begun(

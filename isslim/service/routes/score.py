@@ -6,7 +6,6 @@ import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import partial
 
 from fastapi import Request, Response
 from pydantic import TypeAdapter
@@ -25,11 +24,10 @@ from isslim.service.routing import checked_router
 from isslim.service.serving.batching import Job
 from isslim.service.serving.compare_variants import ComparedRun, Timed
 from isslim.service.serving.generation import Prompt, read_prompt
-from isslim.service.serving.repeatable import Outcome, Repeatable
 from isslim.service.serving.runners import score_sequences
 from isslim.service.serving.signed_states import KeptText
+from isslim.service.text_trials import repeatable_texts, sequences_of
 from isslim.service.timing import json_response
-from isslim.service.uploads import refuse_long
 from isslim.settings.service import ServiceSettings
 from isslim.types.manifest import VariantName
 from isslim.types.schemas.problems import ProblemDocument
@@ -98,9 +96,7 @@ async def score_texts(http: Request) -> Response:
         kept = {sessions[each]: text for each, text in before.texts.items() if each in sessions}
         seed = random_seed() if request.return_state else 0
         if not kept:  # another model cannot go on with a state
-            ticket.repeatable = Repeatable(
-                LoadedLanguageModel, request.device, partial(_outcome, given, settings)
-            )
+            ticket.repeatable = repeatable_texts(given, request.device, settings)
 
         def encode() -> EncodedTexts:
             encoded = _encoded(given, model.codec, settings)
@@ -154,24 +150,8 @@ def _encoded(
     given: list[str] | list[list[int]], codec: TextCodec, settings: ServiceSettings
 ) -> EncodedTexts:
     began = time.perf_counter()
-    sequences = _sequences(given, codec, settings)
+    sequences = sequences_of(given, codec, settings)
     return EncodedTexts(sequences, 1e3 * (time.perf_counter() - began))
-
-
-def _sequences(
-    given: list[str] | list[list[int]], codec: TextCodec, settings: ServiceSettings
-) -> list[list[int]]:
-    refuse_long([each for each in given if isinstance(each, str)], settings)
-    sequences = [codec.encode(each) if isinstance(each, str) else each for each in given]
-    empty = [index for index, ids in enumerate(sequences) if not ids]
-    if empty:
-        raise RequestError("invalid-request", f"token_ids: sequence {empty[0]} is empty")
-    total = sum(map(len, sequences))
-    if total > settings.tokens_limit:
-        raise RequestError(
-            "too-large", f"{total:,} tokens; at most {settings.tokens_limit:,} in one request"
-        )
-    return sequences
 
 
 def _check_entries(
@@ -241,24 +221,6 @@ def _texts(
         if request.per_token
     ]
     return ScoredTexts(texts, tokens, _overall(scores))
-
-
-def _outcome(
-    given: list[str] | list[list[int]],
-    settings: ServiceSettings,
-    model: LoadedLanguageModel,
-    session: LanguageSession,
-) -> Job[Outcome]:
-    """Scores texts for a comparison of models: each reads them in its own way."""
-    codec = model.codec
-    sequences = _sequences(given, codec, settings)
-    scores, seconds = yield from score_sequences(session, sequences, codec.start_id, top_k=1)
-    counted = sum(each.counted for each in scores)
-    return Outcome(
-        log_prob=sum(each.total for each in scores) / counted if counted else None,
-        decisions=tuple(codec.token(top[0][0]) for each in scores for top in each.top if top),
-        run_ms=1e3 * seconds,
-    )
 
 
 def _schema(run: ComparedRun[ScoredTexts], queue_ms: float, tokenize_ms: float) -> VariantScore:

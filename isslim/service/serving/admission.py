@@ -81,6 +81,7 @@ class Ticket:
         destination: where the request goes, once the meaning of its model's name is known.
         is_background: whether nobody waits for it.
         repeatable: how to answer it again, for a comparison; None: its kind is not compared.
+        late_status: of a fault after the answer had begun; None: there was none.
         limit: of the deadline.
         scope: ends the request then.
     """
@@ -95,6 +96,7 @@ class Ticket:
     destination: Destination | None = None
     is_background: bool = False
     repeatable: Repeatable | None = None
+    late_status: int | None = None
     limit: Limit = UNLIMITED
     scope: asyncio.Timeout | None = None
 

@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from isslim.store.comparisons import Tally
+from isslim.types.kinds.language import LANGUAGE
+from isslim.types.kinds.questions import QUESTIONS
 from isslim.types.schemas.aliases import Alias, Candidate, Rule
 from isslim.types.schemas.trials import Decision, Figure, Role, Trial, TrialReport
 
+COMPARED = {
+    LANGUAGE.name: ("/score", "/generate", "/v1/completions"),
+    QUESTIONS.name: ("/qa",),
+}
+"""Kinds of models whose answers are compared, and the requests of which they are."""
 Z = 1.959964
 """Of the normal distribution, 95 %."""
 FEWEST = 20
@@ -59,18 +67,25 @@ def decide(rule: Rule, tally: Tally, change: Figure | None) -> Decision:
     return "undecided"
 
 
-def report_of(alias: Alias, trials: list[Trial]) -> TrialReport:
+def report_of(alias: Alias, trials: list[Trial], task: str) -> TrialReport:
     """All trials of an alias.
 
     Args:
         alias: as it is.
         trials: of its shadow and canary.
+        task: the kind of its model.
     """
-    lines = [line for each in trials for line in _lines(each)]
+    compared = list(COMPARED.get(task, ()))
+    lines = [line for each in trials for line in _lines(each, compared)]
     if not trials:
         lines = [f"{alias.alias} tries nothing beside {alias.target}"]
     return TrialReport(
-        alias=alias.alias, version=alias.version, target=alias.target, trials=trials, lines=lines
+        alias=alias.alias,
+        version=alias.version,
+        target=alias.target,
+        trials=trials,
+        compared=compared,
+        lines=lines,
     )
 
 
@@ -120,14 +135,22 @@ def _exponential(figure: Figure) -> Figure:
     )
 
 
-def _lines(trial: Trial) -> list[str]:
-    """A trial in words."""
+def _lines(trial: Trial, compared: Sequence[str]) -> list[str]:
+    """A trial in words.
+
+    Args:
+        trial: as it stands.
+        compared: requests that are.
+    """
     head = f"{trial.role} {trial.candidate}: {trial.requests:,} requests compared"
     if trial.failed:
         head += f", {trial.failed:,} failed"
     if trial.dropped:
         head += f", {trial.dropped:,} left out as others waited"
     lines = [head]
+    if trial.role == "canary":
+        what = f"{', '.join(compared)} are" if compared else "nothing is"
+        lines.append(f"- {what} compared; of all other requests only failures count")
     if trial.difference is not None:
         shown = _words(trial.difference, "{:+.4f}")
         lines.append(f"- log-probability per token: {shown} nats against the alias's")

@@ -37,6 +37,11 @@ PASSING = (TimeoutError, RunStopped, Unavailable, StorageUnavailable)
 """Faults that say nothing about the candidate."""
 
 
+def _has_not_loaded(ticket: Ticket, status: int) -> bool:
+    """Whether a model is gone or damaged; later such a status is about the request."""
+    return status in (404, 409) and not ticket.model
+
+
 class Trials:
     """The comparisons of one process.
 
@@ -69,18 +74,21 @@ class Trials:
         """How many requests are being compared, or wait for it."""
         return len(self._running)
 
-    def answered(self, ticket: Ticket, status: int) -> None:
+    def answered(self, ticket: Ticket, status: int, seconds: float) -> None:
         """Compares a request whose answer was sent, if an alias wants that; called on the loop.
 
         Args:
             ticket: of the request.
-            status: of the answer.
+            status: of the answer, whatever the protocol: of its fault where it had begun.
+            seconds: that it took.
         """
         found = ticket.destination
         if found is None or found.alias is None:
             return
         alias, candidate = found.alias, found.alias.canary if found.is_canary else None
-        if candidate is not None and status == 500:
+        if alias.canary is not None:
+            self._metrics.note_answer(alias.alias, found.is_canary, status, seconds)
+        if candidate is not None and (status == 500 or _has_not_loaded(ticket, status)):
             self._tally(alias, candidate).failed += 1
             return
         if candidate is None and alias.shadow is not None:
@@ -123,7 +131,7 @@ class Trials:
             for role, candidate in roles
             if candidate is not None
         ]
-        return report_of(alias, trials)
+        return report_of(alias, trials, manifest.task)
 
     async def _compare(self, alias: Alias, candidate: Candidate, repeatable: Repeatable) -> None:
         try:

@@ -61,4 +61,9 @@ class TrialReport(BaseModel):
     version: int = Field(description="of the alias", examples=[3])
     target: Target = Field(description="what it points at")
     trials: list[Trial] = Field(description="shadow and canary, as far as there are any")
+    compared: list[str] = Field(
+        description="requests that are compared; of those of other paths and protocols only the "
+        "failures of a canary count",
+        examples=[["/score", "/generate", "/v1/completions"]],
+    )
     lines: list[str] = Field(description="the same in words", examples=[["shadow ...: ..."]])
