@@ -86,7 +86,8 @@ def serve(
     app.prepare()
     context = app.state.context
 
-    async def note_models() -> None:
+    async def note_life() -> None:
+        siblings.beat()
         context.note_models()  # for those whose `/metrics` is asked for
 
     config = uvicorn.Config(
@@ -97,7 +98,7 @@ def serve(
         access_log=False,
         # Requests that have not finished by then are cancelled: a stalled upload would never end.
         timeout_graceful_shutdown=settings.shutdown_seconds,
-        callback_notify=note_models if siblings.are_there else None,
+        callback_notify=note_life if siblings.are_there else None,
         timeout_notify=0,  # seconds beyond the one that uvicorn always waits
     )
     # What is there now stays: with each large body the collector would else look at all of it.

@@ -15,9 +15,10 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from multiprocessing.connection import Connection
 from pathlib import Path
+from select import select
 from typing import IO, Any
 
-READY = "ready"
+READY, BEAT = "ready", "beat"
 """What a process tells the supervisor alone."""
 TURN_SECONDS = 0.1
 """How often a process that waits for its turn looks whether it has come."""
@@ -50,6 +51,12 @@ class Siblings:
         if self._connection is not None:
             with self._sending, suppress(OSError):  # the supervisor is gone, and so are they
                 self._connection.send((subject, *facts))
+
+    def beat(self) -> None:
+        """Tells the supervisor that the event loop goes on; never waits for it."""
+        # A full pipe would hold up the loop: then the supervisor is what does not go on.
+        if self._connection is not None and select([], [self._connection], [], 0)[1]:
+            self.tell(BEAT)
 
     def listen(self, heard: Mapping[str, Callable[..., object]]) -> None:
         """Listens in a thread, until the supervisor is gone; then this process ends as well.

@@ -46,6 +46,11 @@ class ServiceSettings(StoreSettings, TimingSettings):
         "physical cores that the container may use, with at least 512 MiB of "
         "`ISS_MEMORY_LIMIT_BYTES` for each",
     )
+    hang_seconds: Annotated[float, Field(ge=2, allow_inf_nan=False), Unit("seconds")] = Field(
+        default=30.0,
+        description="after which one of several service processes whose event loop stands still "
+        "is killed and replaced; each shows every second that it goes on",
+    )
     body_limit_bytes: Bytes = Field(
         default=8 << 20,
         description="largest body of a request that is neither an upload nor a run of a graph",

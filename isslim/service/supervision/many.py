@@ -73,6 +73,7 @@ def serve_many(settings: ServiceSettings, processes: int) -> None:
             target=_Share(settings, processes, listeners, Path(name)),
             count=processes,
             stop_seconds=settings.shutdown_seconds,
+            hang_seconds=settings.hang_seconds,
             stopping=lambda: _close(listeners),
             gone=lambda pid: mark_process_dead(pid, name),  # type: ignore[no-untyped-call]
         ).run()

@@ -18,7 +18,7 @@ from types import FrameType
 
 from uvicorn.config import STARTUP_FAILURE
 
-from isslim.service.siblings import READY
+from isslim.service.siblings import BEAT, READY
 
 TICK_SECONDS = 0.2
 """How often signals and due times are looked at; what processes send or how they end is at once."""
@@ -48,7 +48,7 @@ class _Process:
         process: it.
         connection: to it.
         began: when, by `time.monotonic`.
-        until: when it is killed, unless it has become ready or ended by then.
+        until: when it is killed, unless it has become ready, shown that it lives, or ended by then.
     """
 
     place: int
@@ -78,6 +78,7 @@ class Supervisor:
         target: what each runs; it can be pickled.
         count: of processes.
         stop_seconds: how long each has to end its requests.
+        hang_seconds: after which one that serves and does not say that it lives is killed.
         stopping: called once all are to end, perhaps several times.
         gone: called with the id of a process that has ended.
     """
@@ -85,6 +86,7 @@ class Supervisor:
     target: Target
     count: int
     stop_seconds: float
+    hang_seconds: float
     stopping: Callable[[], object]
     gone: Callable[[int], object]
     _processes: list[_Process] = field(default_factory=list)
@@ -94,6 +96,7 @@ class Supervisor:
     _has_served: bool = False
 
     def __post_init__(self) -> None:
+        self._watched = time.monotonic()
         self._places = [_Place() for _ in range(self.count)]
 
     def run(self) -> int:
@@ -161,14 +164,24 @@ class Supervisor:
             + [each.process.sentinel for each in self._processes],
             TICK_SECONDS,
         )
+        self._forgive_own_absence()
         for process in list(self._processes):
             self._receive(process)
             if process.process.exitcode is not None:
                 self._note_end(process, process.process.exitcode)
             elif time.monotonic() > process.until:
-                _LOG.error("a process of the service does not %s: killed", _TASKS[process.state])
+                task = _TASKS[process.state].format(seconds=self.hang_seconds)
+                _LOG.error("a process of the service does not %s: killed", task)
                 process.until = inf
                 process.process.kill()
+
+    def _forgive_own_absence(self) -> None:
+        """Grants all processes the time anew in which this one, or the machine, stood still."""
+        now = time.monotonic()
+        if now - self._watched > self.hang_seconds / 2:
+            for process in self._processes:
+                process.until += now - self._watched
+        self._watched = now
 
     def _receive(self, process: _Process) -> None:
         with suppress(EOFError, OSError):  # it has ended
@@ -176,6 +189,10 @@ class Supervisor:
                 message = process.connection.recv()
                 if message == (READY,):
                     self._note_ready(process)
+                    continue
+                if message == (BEAT,):
+                    if process.state is _State.SERVING:
+                        process.until = time.monotonic() + self.hang_seconds
                     continue
                 for other in self._processes:
                     if other is not process:
@@ -188,7 +205,8 @@ class Supervisor:
         for old in list(self._in_place(process.place)):
             if old is not process:
                 self._end(old)
-        process.state, process.until, self._has_served = _State.SERVING, inf, True
+        process.state, self._has_served = _State.SERVING, True
+        process.until = time.monotonic() + self.hang_seconds
         _LOG.info("process %d serves", process.process.pid)
 
     def _note_end(self, process: _Process, status: int) -> None:
@@ -212,4 +230,8 @@ class Supervisor:
             )
 
 
-_TASKS = {_State.STARTING: "become ready", _State.ENDING: "end"}
+_TASKS = {
+    _State.STARTING: "become ready",
+    _State.SERVING: "go on, for {seconds:g} s",
+    _State.ENDING: "end",
+}

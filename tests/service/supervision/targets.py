@@ -5,6 +5,7 @@ Each process writes a line with its place into the log.
 
 from __future__ import annotations
 
+import math
 import signal
 import sys
 import time
@@ -41,6 +42,10 @@ class Target:
         siblings = Siblings(connection)
         siblings.listen({"hello": lambda sender: self.heard(place, sender)})
         siblings.tell(READY)
+        if self.name == "hangs-once" and (place == 1 or earlier):
+            while True:
+                siblings.beat()
+                time.sleep(0.1)
         time.sleep(0.1 if self.name == "ends-once" and place == 0 and not earlier else 60)
 
     def lines(self) -> list[str]:
@@ -60,6 +65,7 @@ if __name__ == "__main__":
                 target=Target(sys.argv[1], Path(sys.argv[2])),
                 count=2,
                 stop_seconds=-3.5,  # half a second until those that do not end are killed
+                hang_seconds=1.0 if sys.argv[1] == "hangs-once" else math.inf,
                 stopping=lambda: None,
                 gone=lambda pid: None,
             ).run()

@@ -29,8 +29,8 @@ COUNTED = 'http_server_request_duration_seconds_count{method="POST",route="/scor
 
 
 @contextmanager
-def two_processes(home: Path) -> Iterator[served]:
-    limits = {"ISS_PROCESSES": "2", "ISS_LOG_LEVEL": "INFO", "OMP_NUM_THREADS": "1"}
+def two_processes(home: Path, **settings: str) -> Iterator[served]:
+    limits = {"ISS_PROCESSES": "2", "ISS_LOG_LEVEL": "INFO", "OMP_NUM_THREADS": "1", **settings}
     service = served(home, limits, home / "log")
     with service:
         eventually(lambda: len(workers(service)) == 2)
@@ -103,6 +103,16 @@ class Trickle:
                 self.statuses.append(post("/score", json=ASK).status_code)
             except httpx.HTTPError as error:
                 self.failures.append(repr(error))
+
+
+def test_process_that_was_stopped_is_replaced(tmp_path: Path) -> None:
+    with two_processes(tmp_path, ISS_HANG_SECONDS="3") as service:
+        stopped = workers(service).pop()
+        os.kill(stopped, signal.SIGSTOP)
+        eventually(lambda: stopped not in workers(service) and len(workers(service)) == 2)
+        assert "does not go on, for 3 s: killed" in service.log.read_text()
+        for _ in range(10):  # on new connections, which go to any process
+            assert httpx.get(f"{service.url}/health/live", timeout=10).status_code == 200
 
 
 def test_killed_process_is_replaced_and_its_counts_are_kept(tmp_path: Path) -> None:

@@ -56,6 +56,23 @@ def test_process_that_ended_is_replaced_at_once(tmp_path: Path) -> None:
         assert process.wait(timeout=30) == signal.SIGTERM
 
 
+def test_process_that_does_not_go_on_is_killed_and_replaced(tmp_path: Path) -> None:
+    with supervised("hangs-once", tmp_path / "log"):
+        assert sorted(lines(tmp_path / "log", 3)) == ["0", "0", "1"]
+        time.sleep(2.5)  # the others go on
+        assert len(lines(tmp_path / "log", 3)) == 3
+
+
+def test_processes_are_not_blamed_for_a_supervisor_that_stood_still(tmp_path: Path) -> None:
+    with supervised("hangs-once", tmp_path / "log") as process:
+        lines(tmp_path / "log", 3)
+        process.send_signal(signal.SIGSTOP)
+        time.sleep(2.5)
+        process.send_signal(signal.SIGCONT)
+        time.sleep(1.5)
+        assert len(lines(tmp_path / "log", 3)) == 3
+
+
 @pytest.mark.slow
 def test_process_that_keeps_failing_is_started_ever_more_rarely(tmp_path: Path) -> None:
     with supervised("fails-later", tmp_path / "log"):
