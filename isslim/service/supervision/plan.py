@@ -60,4 +60,8 @@ def plan_of(settings: ServiceSettings, cores: int) -> Plan:
             "more"
         )
         return Plan(by_memory, threads, cores, reason)
-    return Plan(by_cores, threads, cores, "ISS_PROCESSES is auto: a core for every thread of a run")
+    reason = "ISS_PROCESSES is auto: a core for every thread of a run (ISS_THREADS)"
+    if "threads" not in settings.model_fields_set:
+        # `python -m benchmarks.processes`: of one core more a process makes more than a thread.
+        reason = "ISS_PROCESSES is auto: a core each, as second threads gain less"
+    return Plan(by_cores, threads, cores, reason)

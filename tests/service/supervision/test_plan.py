@@ -29,6 +29,15 @@ def test_plan(processes: int | str, threads: int, gib: int, cores: int, expected
     assert str(plan_of(settings, cores)).startswith(expected)
 
 
+def test_both_are_chosen_unless_the_threads_are_set() -> None:
+    chosen = plan_of(ServiceSettings(processes="auto"), 4)
+    assert (chosen.processes, chosen.threads) == (4, 1)
+    assert str(chosen).endswith("auto: a core each, as second threads gain less")
+    asked = plan_of(ServiceSettings(processes="auto", threads=2), 4)
+    assert (asked.processes, asked.threads) == (2, 2)
+    assert asked.reason.endswith("a core for every thread of a run (ISS_THREADS)")
+
+
 def test_little_memory_is_left_to_one_process() -> None:
     settings = ServiceSettings(processes="auto", memory_limit_bytes=LEAST_BYTES // 2)
     assert plan_of(settings, 16).processes == 1
