@@ -11,16 +11,16 @@ https://onnx.ai/onnx/operators/onnx__GatherElements.html
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
-from onnx import ModelProto, NodeProto, helper
+from onnx import ModelProto, NodeProto
 
+from isslim.compress.export.move_nodes import MoveNodes, Places
+from isslim.compress.export.row_moves import RowMoves
 from isslim.compress.onnx.model.attributes import get_string
-from isslim.compress.onnx.model.shapes import Fixed, fixed_tensors
+from isslim.compress.onnx.model.shapes import Sized, sized_tensors
 from isslim.compress.onnx.model.split_model import (
     SplitModel,
     given,
@@ -35,9 +35,8 @@ from isslim.compress.onnx.normalise.folding import evaluated
 from isslim.compress.onnx.normalise.normal_form import drop_unread
 from isslim.compress.onnx.trace.edits import key
 
-OLDEST, _SIZES_AS_INPUT = 11, 13
-"""The first versions of the standard operators with GatherElements, and in which the sizes of a
-Split are an input."""
+OLDEST = 11
+"""The first version of the standard operators with GatherElements."""
 LARGEST = 4_096
 """Numbers of a tensor up to which places are counted: larger ones take longer to move than to
 dispatch."""
@@ -47,8 +46,6 @@ copies blocks, and takes eight times as long for single numbers."""
 _ZERO = "\0"
 """Stands for a zero among sources: no value has that name."""
 _MOVING = MOVES - {"Cast"} | {"Concat", "Pad"}
-Places = NDArray[np.int64]
-"""Per number of a value where it is from: 1 and more, in order over all sources; 0 for a zero."""
 
 
 def merge_moves(model: ModelProto) -> ModelProto:
@@ -94,7 +91,8 @@ class _Moving:
 
     def __init__(self, parts: SplitModel) -> None:
         self._parts = parts
-        self._fixed = fixed_tensors(parts)
+        self._tensors = sized_tensors(parts)
+        self._nodes = MoveNodes(parts)
         self.instead: dict[str, list[NodeProto]] = {}
         # Values that nodes of nested graphs read, or give on, are read by others too.
         self._reads: dict[str, list[str]] = {}
@@ -137,20 +135,37 @@ class _Moving:
             for name in makers
             if name in self._given or not own.issuperset(self._reads.get(name, []))
         ]
-        if not all(chain.places[name].any() for name in ends):
-            return  # nothing but zeros, which are of no source's type
-        writing = _Writing(self._parts, self._fixed, chain)
-        instead: dict[str, list[NodeProto]] = {name: [] for name in own}
-        for name, made in writing.made(ends).items():
-            instead[makers[name]] += made
-        new = [node for made in instead.values() for node in made]
-        # The runtime leaves out an Identity.
-        dispatched = sum(node.op_type != "Identity" for node in new)
-        if dispatched + writing.gathered / GATHERED < len(chain.nodes):
+        made, copied = self._written(chain, ends)
+        kept = self._needed(chain, [name for name in ends if name not in made], made)
+        instead = {key(node): [node] if key(node) in kept else [] for node in chain.nodes}
+        for name, written in made.items():
+            instead[makers[name]] += written
+        left = [node for written in instead.values() for node in written]
+        if _dispatched(left) + copied / GATHERED < _dispatched(chain.nodes):
             self.instead |= instead
 
+    def _written(self, chain: _Chain, ends: list[str]) -> tuple[dict[str, list[NodeProto]], int]:
+        """New operators for what a chain gives, as far as there are any, and how much they copy."""
+        # Nothing but zeros is of no source's type.
+        some = [name for name in ends if chain.places[name].any()]
+        if not all(self._tensors[name].is_fixed for name in chain.places):
+            operators = {node.op_type for node in chain.nodes}
+            read = chain.sources, chain.places
+            return RowMoves(self._nodes, self._tensors, *read, operators).made(some), 0
+        writing = _Writing(self._nodes, self._tensors, chain)
+        return writing.made(some), writing.gathered
+
+    def _needed(self, chain: _Chain, ends: list[str], made: Mapping[str, object]) -> set[str]:
+        """The operators of a chain that stay, since values need them that are not made anew."""
+        needed, wanted = set[str](), set(ends)
+        for node in reversed(chain.nodes):
+            if wanted & set(node.output):
+                needed.add(key(node))
+                wanted |= set(self._moved(node)) - made.keys()
+        return needed
+
     def _moved(self, node: NodeProto) -> list[str]:
-        """What a moving operator moves; nothing where it is none, or sizes are not fixed."""
+        """What a moving operator moves; nothing where it is none, or ranks are not known."""
         constants = self._parts.constants
         if node.op_type not in _MOVING or node.domain not in ("", "ai.onnx"):
             return []
@@ -164,7 +179,7 @@ class _Moving:
                 return []
         if not all(name in constants for name in others) or constants.keys() & set(moved):
             return []
-        tensors = [self._fixed.get(name) for name in [*moved, *filter(None, node.output)]]
+        tensors = [self._tensors.get(name) for name in [*moved, *filter(None, node.output)]]
         small = all(each is not None and 0 < each.size <= LARGEST for each in tensors)
         return moved if small else []
 
@@ -175,7 +190,7 @@ class _Moving:
             moved = self._moved(node)
             for name in moved:
                 if name not in chain.places:
-                    tensor = self._fixed[name]
+                    tensor = self._tensors[name]
                     chain.sources[name] = count
                     places = np.arange(count, count + tensor.size, dtype=np.int64)
                     chain.places[name] = places.reshape(tensor.shape)
@@ -215,9 +230,8 @@ class _Writing:
         gathered: numbers that are copied one by one.
     """
 
-    def __init__(self, parts: SplitModel, fixed: dict[str, Fixed], chain: _Chain) -> None:
-        self._parts, self._fixed, self._chain = parts, fixed, chain
-        self._new: set[str] = set()
+    def __init__(self, nodes: MoveNodes, fixed: dict[str, Sized], chain: _Chain) -> None:
+        self._nodes, self._fixed, self._chain = nodes, fixed, chain
         self.gathered = 0
 
     def made(self, ends: Sequence[str]) -> dict[str, list[NodeProto]]:
@@ -258,16 +272,18 @@ class _Writing:
         index = [self._index(row, places) for places in wanted]
         sizes = [len(each) for each in index]
         ones = row.shape
-        order = self._constant(f"{names[0]}.order", np.concatenate(index).reshape(*ones, -1))
+        order = self._nodes.constant(f"{names[0]}.order", np.concatenate(index).reshape(*ones, -1))
         self.gathered += sum(sizes)
         pieces = [
-            name if places.shape == (*ones, size) else self._fresh(f"{name}.lying")
+            name if places.shape == (*ones, size) else self._nodes.fresh(f"{name}.lying")
             for name, places, size in zip(names, wanted, sizes, strict=True)
         ]
-        together = pieces[0] if len(pieces) == 1 else self._fresh(f"{names[0]}.together")
-        made.append(_node("GatherElements", [row.name, order], [together], axis=len(ones)))
+        together = pieces[0] if len(pieces) == 1 else self._nodes.fresh(f"{names[0]}.together")
+        made.append(
+            self._nodes.node("GatherElements", [row.name, order], [together], axis=len(ones))
+        )
         if len(pieces) > 1:
-            made.append(self._split(together, pieces, sizes, len(ones)))
+            made.append(self._nodes.split(together, pieces, sizes, len(ones)))
         for name, piece, size in zip(names, pieces, sizes, strict=True):
             if piece != name:
                 made.append(self._shaped(piece, (*ones, size), name))
@@ -287,16 +303,16 @@ class _Writing:
         ones = next(iter(shapes))
         if len(shapes) > 1 or not all(_lies(self._fixed[source].shape) for source in own):
             ones = (1,) * (rank - 1)
-            flat = [self._fresh(f"{source}.row") for source in own]
+            flat = [self._nodes.fresh(f"{source}.row") for source in own]
             for source, name in zip(own, flat, strict=True):
-                made.append(self._reshaped(source, name, (*ones, -1)))
+                made.append(self._nodes.reshaped(source, name, (*ones, -1)))
             own = flat
         if len(sources) > 1:
             if _ZERO in sources:
                 zero = np.zeros((*ones, 1), self._fixed[sources[0]].dtype)
-                own.append(self._constant(f"{sources[0]}.zero", zero))
-            name = self._fresh(f"{sources[0]}.beside")
-            made.append(_node("Concat", own, [name], axis=len(ones)))
+                own.append(self._nodes.constant(f"{sources[0]}.zero", zero))
+            name = self._nodes.fresh(f"{sources[0]}.beside")
+            made.append(self._nodes.node("Concat", own, [name], axis=len(ones)))
             own = [name]
         return _Row(own[0], ones, dict(zip(sources, starts, strict=False)))
 
@@ -311,36 +327,12 @@ class _Writing:
                 index[here] = flat[here] - start + at
         return index
 
-    def _split(
-        self, source: str, pieces: Sequence[str], sizes: Sequence[int], along: int
-    ) -> NodeProto:
-        if self._parts.opset < _SIZES_AS_INPUT:
-            return _node("Split", [source], pieces, axis=along, split=sizes)
-        given_sizes = self._constant(f"{source}.sizes", np.array(sizes, np.int64))
-        return _node("Split", [source, given_sizes], pieces, axis=along)
-
     def _shaped(self, source: str, shape: tuple[int, ...], name: str) -> NodeProto:
         """A value of the same numbers in the same order."""
         target = self._chain.places[name].shape
         if shape == target:
-            return _node("Identity", [source], [name])
-        return self._reshaped(source, name, target)
-
-    def _reshaped(self, source: str, name: str, shape: Sequence[int]) -> NodeProto:
-        target = self._constant(f"{name}.shape", np.array(shape, np.int64))
-        return _node("Reshape", [source, target], [name])
-
-    def _constant(self, wish: str, value: NDArray[np.generic]) -> str:
-        name = self._fresh(wish)
-        self._parts.constants[name] = value
-        return name
-
-    def _fresh(self, wish: str) -> str:
-        """A name that neither the graph has nor another new operator."""
-        while (name := self._parts.fresh(wish)) in self._new:
-            wish = f"{wish}.more"
-        self._new.add(name)
-        return name
+            return self._nodes.node("Identity", [source], [name])
+        return self._nodes.reshaped(source, name, target)
 
 
 def _lies(shape: Sequence[int]) -> bool:
@@ -348,8 +340,9 @@ def _lies(shape: Sequence[int]) -> bool:
     return len(shape) > 0 and all(size == 1 for size in shape[:-1])
 
 
-def _node(operator: str, read: Sequence[str], made: Sequence[str], **options: Any) -> NodeProto:
-    return helper.make_node(operator, read, made, name=made[0], **options)
+def _dispatched(nodes: Iterable[NodeProto]) -> int:
+    """How many operators are run: the runtime leaves out an Identity."""
+    return sum(node.op_type != "Identity" for node in nodes)
 
 
 def _without_filler(node: NodeProto) -> NodeProto:

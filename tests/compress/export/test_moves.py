@@ -220,3 +220,96 @@ def test_random_chains_give_the_same(seed: int, monkeypatch: pytest.MonkeyPatch)
     for number, name in enumerate(list(shapes)[2::3]):
         b.output(name, f"y{number}", list(shapes[name]))
     merged(b.model(), b.feeds)
+
+
+def streaming(layers: int, opset: int, free: str | None) -> Builder:
+    """LSTMs of one step; states (L, B, H) as PyTorch gives them, the batch is free."""
+    b = Builder(opset)
+    x = b.floats("x", (1, 2, WIDTH), [1, free, WIDTH])
+    states = [b.floats(each, (layers, 2, UNITS), [layers, "B", UNITS]) for each in ("h", "c")]
+    shown: list[list[str]] = []
+    for layer in range(layers):
+        chosen = [b.node("Gather", [each, b.constant(layer)], axis=0) for each in states]
+        initial = [b.unsqueeze(each, 0) for each in chosen]
+        outputs = b.recurrent("LSTM", x, UNITS if layer else WIDTH, UNITS, initial=initial)
+        x = b.squeeze(outputs[0], 1)
+        shown.append([b.unsqueeze(b.squeeze(each, 0), 0) for each in outputs[1:]])
+    for name, parts in zip(("h after", "c after"), zip(*shown, strict=True), strict=True):
+        b.output(b.node("Concat", list(parts), axis=0), name, [layers, "B", UNITS])
+    # Something else that is read of a state: its dimensions are none of rows.
+    last = b.unsqueeze(b.squeeze(outputs[1], 0), 2)
+    b.output(b.node("Relu", [last]), "y", ["B", UNITS, 1])
+    return b
+
+
+@pytest.mark.parametrize("free", ["B", None])  # named, or what follows from it has no name
+@pytest.mark.parametrize(("layers", "opset"), [(1, 17), (2, 17), (2, 11), (3, 17)])
+def test_rows_of_states_are_moved_whatever_the_batch(
+    layers: int, opset: int, free: str | None
+) -> None:
+    b = streaming(layers, opset, free)
+    network = GraphNetwork.from_model(simplified(b.model()))
+    axes = network.declaration().axes
+    keep = {axis: np.array([0, 2, 3 + at]) for at, axis in enumerate(axes)}
+    small = cut(network, keep).model()
+    before = Counter(node.op_type for node in small.graph.node)
+    after = merged(small, b.feeds)
+    for batch in (1, 5):
+        rng = np.random.default_rng(batch)
+        feeds = {
+            name: rng.normal(size=(value.shape[0], batch, value.shape[2])).astype(np.float32)
+            for name, value in b.feeds.items()
+        }
+        assert merged(small, feeds) == after
+    assert after["GatherElements"] == 0
+    # One for each state of each layer, before and after it; the last layer's h is also the output.
+    assert after["Gather"] <= 4 * layers
+    assert after["Gather"] < before["Gather"]
+    assert after["Unsqueeze"] == 1
+    assert sum(after.values()) < sum(before.values()) - 4 * layers
+
+
+def test_rows_in_one_order_are_ordered_together() -> None:
+    b = Builder()
+    x = b.floats("x", (1, 2, WIDTH), [1, "B", WIDTH])
+    state = b.floats("state", (2, 2, UNITS), [2, "B", UNITS])
+    chosen = [b.node("Gather", [state, b.constant(index)], axis=0) for index in range(2)]
+    outputs = b.recurrent(
+        "LSTM", x, WIDTH, UNITS, initial=[b.unsqueeze(each, 0) for each in chosen]
+    )
+    parts = [b.unsqueeze(b.squeeze(each, 0), 0) for each in outputs[1:]]
+    b.output(b.node("Concat", parts, axis=0), "after", [2, "B", UNITS])
+    said = b.node("MatMul", [b.squeeze(outputs[0], 1), b.weights(UNITS, 3)])
+    b.output(said, "y", [1, "B", 3])
+    network = GraphNetwork.from_model(simplified(b.model()))
+    small = cut(network, {axis: np.array([1, 4]) for axis in network.declaration().axes}).model()
+    found = merged(small, b.feeds)
+    del found["Identity"]  # which no runtime runs
+    assert found == Counter(
+        ["Gather", "Split", "LSTM", "Concat", "Pad", "Gather", "Squeeze", "MatMul"]
+    )
+
+
+@pytest.mark.parametrize("free", ["B", None])
+def test_rows_of_a_free_dimension_that_are_chosen_or_turned_stay(free: str | None) -> None:
+    b = Builder()
+    x = b.floats("x", (2, 3, 4), [2, free, 4])
+    bounds = [b.constant(each) for each in ([0], [3], [1])]
+    head = b.node("Slice", [x, *bounds])  # all, of three
+    head = b.node(
+        "Gather", [b.node("Gather", [head, b.constant([1])], axis=0), b.constant([2])], axis=2
+    )
+    b.output(b.node("Relu", [head]), "head", [1, "M", 1])
+    first = b.node("Gather", [x, b.constant([0, 1, 2])], axis=1)
+    moved = b.node(
+        "Gather", [b.node("Gather", [first, b.constant([1])], axis=0), b.constant([2])], axis=2
+    )
+    b.output(b.node("Relu", [moved]), "y", [1, 3, 1])
+    turned = b.node("Slice", [x, *map(b.constant, ([-1], [-9], [1], [-1]))])
+    turned = b.node(
+        "Gather", [b.node("Gather", [turned, b.constant([1])], axis=0), b.constant([3])], axis=2
+    )
+    b.output(b.node("Relu", [turned]), "z", [1, "N", 1])
+    merged(b.model(), b.feeds)
+    longer = {"x": np.random.default_rng(1).normal(size=(2, 5, 4)).astype(np.float32)}
+    merged(b.model(), longer)

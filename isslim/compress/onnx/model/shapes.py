@@ -18,21 +18,35 @@ _SMALL = 1024
 inference."""
 
 
+SAMPLE = 3
+"""What stands for a size that is not fixed."""
+
+
 @dataclass(frozen=True)
-class Fixed:
-    """A tensor of numbers whose sizes are known.
+class Sized:
+    """A tensor of numbers whose rank is known.
 
     Attributes:
-        shape: all of them.
+        dims: sizes, or names of those that are not fixed.
         dtype: of its numbers.
     """
 
-    shape: tuple[int, ...]
+    dims: tuple[int | str, ...]
     dtype: np.dtype[np.generic]
 
     @property
+    def is_fixed(self) -> bool:
+        """Whether all of its sizes are known."""
+        return all(isinstance(dim, int) for dim in self.dims)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Its sizes, with `SAMPLE` for those that are not fixed."""
+        return tuple(dim if isinstance(dim, int) else SAMPLE for dim in self.dims)
+
+    @property
     def size(self) -> int:
-        """Number of its numbers."""
+        """Number of its numbers, in that shape."""
         return prod(self.shape)
 
 
@@ -42,15 +56,14 @@ def inferred_shapes(parts: SplitModel) -> dict[str, Layout]:
     return {name: layout for name, layout in found.items() if layout is not None}
 
 
-def fixed_tensors(parts: SplitModel) -> dict[str, Fixed]:
-    """The tensors whose sizes are all known."""
+def sized_tensors(parts: SplitModel) -> dict[str, Sized]:
+    """The tensors whose ranks are known."""
     found = {}
     for port in _inferred(parts):
         layout, kind = _layout(port), port.type.tensor_type.elem_type
-        if layout is None or not kind or not all(isinstance(dim, int) for dim in layout.dims):
-            continue
-        sizes = tuple(dim for dim in layout.dims if isinstance(dim, int))
-        found[port.name] = Fixed(sizes, np.dtype(helper.tensor_dtype_to_np_dtype(kind)))
+        if layout is not None and kind:
+            dims = tuple(dim for dim in layout.dims if isinstance(dim, int | str))
+            found[port.name] = Sized(dims, np.dtype(helper.tensor_dtype_to_np_dtype(kind)))
     return found
 
 
