@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from isslim.runtime.bundle import LoadedModel
+from isslim.runtime.errors import RuntimeFault
 from isslim.runtime.graphs.isolation import is_isolated, isolated
 from isslim.runtime.graphs.subprocess_session import SubprocessGraphSession
 from isslim.runtime.opening import OrtSession
@@ -134,6 +135,7 @@ class ModelRegistry:
             ticket: of the request; its wait is added to, its device and variants are filled in.
 
         Raises:
+            NotFound: when the model was deleted since.
             UnknownVariant: when the model has no such variant.
             DeviceUnavailable: when the device is not there.
         """
@@ -159,6 +161,7 @@ class ModelRegistry:
             ticket: of the request; its wait is added to, its device and variants are filled in.
 
         Raises:
+            NotFound: when the model was deleted since.
             UnknownVariant: when the model has no such variant.
             DeviceUnavailable: when the device is not there.
         """
@@ -186,9 +189,22 @@ class ModelRegistry:
         if ready:
             return open_all()
         with _waiting(ticket):
-            found = await self._once((model_id, what), open_all)
+            found = await self._once((model_id, what), lambda: self._present(model_id, open_all))
         self._make_room(model_id)
         return found
+
+    def _present(self, model_id: str, open_all: Callable[[], Opened]) -> Opened:
+        """What opens, unless the model was deleted since it was loaded: its files are gone then.
+
+        Raises:
+            NotFound: when it was.
+        """
+        try:
+            return open_all()
+        except RuntimeFault as error:
+            if self.bundles.exists(model_id):
+                raise
+            raise NotFound("model", model_id) from error
 
     def resolve(self, name: str) -> str:
         """The id of a model by id, alias or name; of an alias what it points at, not its canary.
