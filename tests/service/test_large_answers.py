@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 from collections.abc import Iterator
@@ -9,11 +10,13 @@ from collections.abc import Iterator
 import httpx
 import numpy as np
 import pytest
+from starlette.types import Message
 
 from benchmarks.serving_load import watched
 from isslim.runtime.language.model import LoadedLanguageModel
 from isslim.runtime.language.scoring import score_batch
 from isslim.service.routes.score import TOKENS_AT_ONCE
+from isslim.service.timing import PART_BYTES, json_response
 from isslim.store.bundles import BundleStore
 from isslim.types.schemas.scores import ScoreResponse
 from tests.conftest import Published
@@ -74,3 +77,27 @@ def test_largest_answer_stops_nobody(url: str) -> None:
     assert answer.status_code == 200
     assert len(answer.content) > 20_000_000
     assert max(seconds) < LIVE_SECONDS
+
+
+@pytest.mark.parametrize(
+    "lengths", [[0], [10], [PART_BYTES], [PART_BYTES + 1], [1] * 3000 + [3 * PART_BYTES, 0, 7, 5]]
+)
+def test_parts_are_sent_in_equal_pieces_that_are_the_whole(lengths: list[int]) -> None:
+    random, sent = np.random.default_rng(0), list[Message]()
+    parts = [random.bytes(length) for length in lengths]
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    async def receive() -> Message:
+        raise AssertionError("the request was read")
+
+    answer = json_response(parts, {"run": 1.0})
+    asyncio.run(answer({"type": "http"}, receive, send))
+    start, *bodies = sent
+    headers = dict(start["headers"])
+    assert headers[b"content-type"] == b"application/json"
+    assert headers[b"content-length"] == str(sum(lengths)).encode()
+    assert b"".join(each["body"] for each in bodies) == b"".join(parts)
+    assert [each.get("more_body", False) for each in bodies] == [True] * (len(bodies) - 1) + [False]
+    assert len(bodies) <= sum(lengths) // PART_BYTES + 1

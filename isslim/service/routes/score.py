@@ -272,8 +272,8 @@ def _tokens(score: SequenceScore, ids: list[int], codec: TextCodec) -> bytes:
     return b"[" + b",".join(parts) + b"]"
 
 
-def _with_tokens(body: bytes, tokens: list[list[bytes]]) -> bytes:
-    """An answer with the tokens of its texts in the place of the empty lists.
+def _with_tokens(body: bytes, tokens: list[list[bytes]]) -> list[bytes]:
+    """The parts of an answer with the tokens of its texts in the place of the empty lists.
 
     Args:
         body: the answer as JSON, in which quotes of texts are escaped.
@@ -281,5 +281,7 @@ def _with_tokens(body: bytes, tokens: list[list[bytes]]) -> bytes:
     """
     lists = [each for texts in tokens for each in texts]
     first, *rest = body.split(_NO_TOKENS)
-    places = zip(lists, rest, strict=True)
-    return first + b"".join(_NO_TOKENS[:-2] + each + after for each, after in places)
+    parts = [first]
+    for each, after in zip(lists, rest, strict=True):
+        parts += [_NO_TOKENS[:-2], each, after]
+    return parts
