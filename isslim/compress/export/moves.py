@@ -180,7 +180,11 @@ class _Moving:
         if not all(name in constants for name in others) or constants.keys() & set(moved):
             return []
         tensors = [self._tensors.get(name) for name in [*moved, *filter(None, node.output)]]
-        small = all(each is not None and 0 < each.size <= LARGEST for each in tensors)
+        # Whole numbers may be shapes, which runtimes follow through the operators as they are.
+        small = all(
+            each is not None and each.dtype.kind == "f" and 0 < each.size <= LARGEST
+            for each in tensors
+        )
         return moved if small else []
 
     def _follow(self, chain: _Chain) -> bool:

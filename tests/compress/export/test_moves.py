@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from onnx import ModelProto, TensorProto, helper
+from onnx import ModelProto, helper
 
 from isslim.compress.export import moves
 from isslim.compress.export.int8_forms import FORMS
@@ -154,10 +154,21 @@ def test_zeros_are_put_in_and_other_numbers_are_not(filler: float | None) -> Non
 @pytest.mark.parametrize("size", [LARGEST, LARGEST + 1])
 def test_large_tensors_are_moved_in_blocks(size: int) -> None:
     b = Builder()
-    x = b.input("x", np.arange(size, dtype=np.int32), [size])
+    x = b.floats("x", (size,), [size])
     moved = b.unsqueeze(b.squeeze(b.unsqueeze(b.unsqueeze(x, 0), 0), 0), 2)
-    b.output(moved, "y", [1, size, 1], TensorProto.INT32)
+    b.output(moved, "y", [1, size, 1])
     assert merged(b.model(), b.feeds)["Reshape"] == (size == LARGEST)
+
+
+def test_shapes_are_computed_as_they_were() -> None:
+    b = Builder()
+    x = b.floats("x", (3, 4, 5), [3, "T", 5])
+    sizes = b.node("Gather", [b.node("Shape", [x]), b.constant([0, 2])], axis=0)
+    target = b.node(
+        "Concat", [sizes, b.node("Gather", [b.node("Shape", [x]), b.constant([1])])], axis=0
+    )
+    b.output(b.node("Reshape", [x, target]), "y", [3, 5, "T"])
+    assert merged(b.model(), b.feeds)["GatherElements"] == 0
 
 
 def test_a_chain_that_would_be_no_less_work_stays() -> None:
