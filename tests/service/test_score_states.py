@@ -4,32 +4,24 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
 
+from isslim.runtime.language.generation import beginning, read
 from isslim.runtime.language.model import LoadedLanguageModel
 from isslim.service.main import create_app
 from isslim.settings.service import ServiceSettings
 from tests.conftest import WORDS, Published
-from tests.service.test_generate import model
 from tests.service.test_routes import problem
 
-__all__ = ["model"]
 Json = dict[str, Any]
 BOTH = ["original", "compressed-int8"]
 TEXT = " ".join(random.Random(0).choices(WORDS[2:20], k=90))
 TOLERANCE = 2e-5
 """Of a log-probability: other runs, whose last bits differ."""
-
-
-@pytest.fixture(scope="module")
-def client(published: Published) -> Iterator[TestClient]:
-    with TestClient(create_app(ServiceSettings(home=published.settings.home))) as made:
-        yield made
 
 
 def scored(client: TestClient, text: str, **asked: Any) -> Json:
@@ -46,22 +38,35 @@ def log_probs(answer: Json, variant: str) -> list[float]:
 
 
 @pytest.mark.parametrize("borders", [[0, 90], [0, 1, 90], [0, 30, 31, 75, 90]])
-def test_parts_are_scored_as_the_whole(client: TestClient, borders: list[int]) -> None:
-    words, state, found = TEXT.split(), None, dict[str, list[float]]()
-    for first, last in pairwise(borders):
-        part = " ".join(words[first:last])
-        answer = scored(
-            client, part, state=state, return_state=True, variants=[] if state else BOTH
-        )
+def test_parts_are_scored_as_the_whole(
+    client: TestClient, model: LoadedLanguageModel, borders: list[int]
+) -> None:
+    words, state = TEXT.split(), None
+    parts = [" ".join(words[first:last]) for first, last in pairwise(borders)]
+    found: dict[str, list[float]] = {variant: [] for variant in BOTH}
+    for part in parts:
+        asked = BOTH if state is None else []
+        answer = scored(client, part, state=state, return_state=True, variants=asked)
         state = answer["state"]
         for variant in BOTH:
-            found.setdefault(variant, []).extend(log_probs(answer, variant))
+            found[variant] += log_probs(answer, variant)
     whole = scored(client, TEXT)
     assert whole["state"] is None
+    # Of an int8 graph other parts are other results: its scales span a whole run.
     assert found["original"] == pytest.approx(log_probs(whole, "original"), abs=TOLERANCE)
-    # An int8 graph's scales span a whole run: other parts of a text are other runs.
-    rough = {"abs": TOLERANCE if len(borders) == 2 else 0.2}
-    assert found["compressed-int8"] == pytest.approx(log_probs(whole, "compressed-int8"), **rough)
+    for variant in BOTH:
+        assert found[variant] == pytest.approx(read_on(model, variant, parts), abs=1e-6)
+
+
+def read_on(model: LoadedLanguageModel, variant: str, parts: list[str]) -> list[float]:
+    """Log-probabilities of a text's parts by the runtime, each from where the last one ended."""
+    session, start = model.session(variant, "cpu", 1), model.codec.start_id
+    position = None if start is None else beginning(session, start)
+    found = list[float]()
+    for part in parts:
+        position, scores = read(session, model.codec.encode(part), position)
+        found += scores.log_probs.tolist()
+    return found
 
 
 def test_the_first_token_behind_a_state_is_scored_given_it(client: TestClient) -> None:

@@ -161,6 +161,8 @@ class _InferenceService:
             (str(name).encode(), _as_bytes(value))
             for name, value in call.invocation_metadata() or ()
         ]
+        if left is not None and left <= 0:
+            raise RequestError("deadline-exceeded", "the call's deadline is over")
         if left is not None and left < seconds and all(name != _TIMEOUT for name, _ in metadata):
             # What is late by the call's own deadline is late, and not refused for want of room.
             metadata.append((_TIMEOUT, str(max(1, math.ceil(1e3 * left))).encode()))
