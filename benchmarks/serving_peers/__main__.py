@@ -160,6 +160,24 @@ def table(figures: dict[str, Any]) -> Table:
     return shown
 
 
+def lines(figures: dict[str, Any]) -> list[str]:
+    """The rows of a table in Markdown: ratios to `/score` for each number of clients.
+
+    Behind them CPU time and memory at the most clients.
+    """
+    rows: list[Row] = figures["peers"]
+    numbers = sorted({row["clients"] for row in rows})
+    made = []
+    for peer in dict.fromkeys(row["peer"] for row in rows):
+        own = {row["clients"]: row for row in rows if row["peer"] == peer}
+        last = own[numbers[-1]]
+        cells = [f"{peer} {last['version']}"]
+        cells += [f"{_number(own[number]['ratio_of_ours'], 2)}x" for number in numbers]
+        cells += [_number(last["cpu_ms"], 2), f"{last['memory_mb']:.0f}"]
+        made.append(f"| {' | '.join(cells)} |")
+    return made
+
+
 def _number(value: float | None, digits: int = 1) -> str:
     return "" if value is None else f"{value:,.{digits}f}"
 

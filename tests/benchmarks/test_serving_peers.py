@@ -21,7 +21,7 @@ from benchmarks.peers.environments import Environment
 from benchmarks.serving_peers import __main__ as command
 from benchmarks.serving_peers.contestants import PEERS, SCORE, TENSORS, Peer
 from benchmarks.serving_peers.measuring import NotCompared, Task, joined, task_of
-from benchmarks.serving_peers.processes import alone, cpu_seconds, family, memory_mb, started
+from benchmarks.serving_peers.processes import ROOT, alone, cpu_seconds, family, memory_mb, started
 from tests.conftest import Published
 
 FASTAPI = PEERS[0]
@@ -125,3 +125,14 @@ def test_a_family_of_processes_ends_with_its_block(tmp_path: Path) -> None:
     for each in members:
         found = subprocess.run(["ps", "-o", "stat=", "-p", str(each)], capture_output=True)
         assert found.stdout.decode().strip()[:1] in ("", "Z")
+
+
+def test_table_of_the_page_is_as_its_record_says() -> None:
+    record = json.loads((ROOT / "benchmarks/records/serving_peers.json").read_text())
+    assert record["skipped"] == {}
+    assert sum(row["failures"] for row in record["peers"]) == 0
+    page = (ROOT / "docs/benchmarks.md").read_text().splitlines()
+    made = command.lines(record)
+    assert len(made) == 2 + len(PEERS)
+    for line in made:
+        assert line in page
