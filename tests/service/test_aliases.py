@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import threading
 import time
 from collections.abc import Iterator
@@ -17,24 +16,17 @@ from fastapi.testclient import TestClient
 from isslim.service.main import create_app
 from isslim.settings.service import ServiceSettings
 from isslim.store.bundles import BundleStore
-from isslim.store.folders import seal
-from isslim.store.integrity import MANIFEST
-from isslim.store.settings import StoreSettings
 from isslim.types.schemas.problems import ProblemDocument
 from tests.conftest import Published
+from tests.service.copies import publish_as
 from tests.service.test_routes import problem
 
 
 def publish_again(published: Published, home: Path, minutes: int, name: str = "tiny") -> str:
     """The published bundle under a name, made so many minutes later; its id."""
-    bundle, made = BundleStore(published.settings).open(published.bundle_id), home / "made"
-    shutil.copytree(bundle.folder, made)
-    (made / MANIFEST).unlink()
+    bundle = BundleStore(published.settings).open(published.bundle_id)
     created = bundle.manifest.created_at + timedelta(minutes=minutes)
-    seal(made, bundle.manifest.model_copy(update={"name": name, "created_at": created}))
-    bundle_id = BundleStore(StoreSettings(home=home)).publish(made)
-    shutil.rmtree(made)
-    return bundle_id
+    return publish_as(name, published, home, created_at=created)
 
 
 @pytest.fixture

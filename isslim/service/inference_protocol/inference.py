@@ -59,6 +59,13 @@ async def open_graph(
         DeviceUnavailable: when the device is not there.
     """
     models = context.models
+    return await models.followed(ticket, lambda: _opened(context, reference, ticket, device))
+
+
+async def _opened(
+    context: AppContext, reference: ModelReference, ticket: Ticket, device: str
+) -> OpenGraph:
+    models = context.models
     model = await models.load(reference.model, LoadedModel, ticket)  # type: ignore[type-abstract]
     variant = reference.variant_of(model.manifest, ticket.variant)
     if isinstance(model, LoadedLanguageModel):

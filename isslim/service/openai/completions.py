@@ -40,6 +40,7 @@ from isslim.service.serving.generation import (
 from isslim.service.text_trials import Given, repeatable_texts
 from isslim.service.uploads import refuse_long
 from isslim.settings.service import ServiceSettings
+from isslim.types.manifest import VariantName
 from isslim.types.schemas.completions import (
     Choice,
     Completion,
@@ -169,9 +170,15 @@ async def complete(http: Request, events: EventSender) -> Response | None:
         if not named:
             raise refusal("model", "it is needed: the name of a model, as /v1/models lists them")
         reference = ModelReference.parse(named)
-        model = await context.models.load(reference.model, LoadedLanguageModel, ticket)
-        variant = reference.variant_of(model.manifest, ticket.variant)
-        session = (await context.models.open(model, [variant], "cpu", ticket))[variant]
+        models = context.models
+
+        async def opened() -> tuple[LoadedLanguageModel, dict[VariantName, LanguageSession]]:
+            model = await models.load(reference.model, LoadedLanguageModel, ticket)
+            variant = reference.variant_of(model.manifest, ticket.variant)
+            return model, await models.open(model, [variant], "cpu", ticket)
+
+        model, sessions = await models.followed(ticket, opened)
+        ((variant, session),) = sessions.items()
         job = _begun(session, model.codec, request, settings)
         begun = await context.executor.submit(job, ticket, model)
         answer = Completion(

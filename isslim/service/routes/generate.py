@@ -25,6 +25,7 @@ from isslim.service.problems import RequestError
 from isslim.service.routing import checked_router
 from isslim.service.serving.admission import Ticket
 from isslim.service.serving.batching import Job
+from isslim.service.serving.continuing import open_to_go_on
 from isslim.service.serving.generation import (
     Prompt,
     Writing,
@@ -129,9 +130,7 @@ async def _answer(http: Request, events: EventSender) -> Response | None:
         limits = BodyLimits(settings.tokens_limit + ROOM, {})
         request = await context.bodies.read(content, GenerateRequest, limits)
         before = context.states.open(request.state)
-        model = await context.models.load(request.model, LoadedLanguageModel, ticket, before.model)
-        variants = before.variants(model.id, request.variants)
-        sessions = await context.models.open(model, variants, request.device, ticket)
+        model, sessions = await open_to_go_on(context.models, request, before, ticket)
         job = _begun(sessions, model.codec, request, before.texts, settings)
         begun = await context.executor.submit(job, ticket, model)
         writings = [each.writing for each in begun.texts]

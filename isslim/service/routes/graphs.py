@@ -28,6 +28,7 @@ from isslim.service.serving.runners import GraphRunner
 from isslim.service.timing import json_with_server_timing, server_timing
 from isslim.settings.service import ServiceSettings
 from isslim.types.arrays import dump_npz
+from isslim.types.manifest import VariantName
 from isslim.types.quality import output_change
 from isslim.types.schemas.graphs import GraphRequest, GraphResponse, RunTimes, VariantRun
 from isslim.types.schemas.problems import ProblemDocument
@@ -97,8 +98,13 @@ async def run_graph(
             variants, outputs, device = asked.variants, asked.outputs, asked.device
         else:
             asked = None
-        loaded = await context.models.load(model, LoadedGraph, ticket)
-        processes = await context.models.open_processes(loaded, variants, device, ticket)
+        models = context.models
+
+        async def opened() -> tuple[LoadedGraph, dict[VariantName, SubprocessGraphSession]]:
+            loaded = await models.load(model, LoadedGraph, ticket)
+            return loaded, await models.open_processes(loaded, variants, device, ticket)
+
+        loaded, processes = await models.followed(ticket, opened)
         graph = next(iter(processes.values()))
 
         def encode() -> GraphInputs:

@@ -32,6 +32,7 @@ from isslim.service.serving.runners import score_windows
 from isslim.service.timing import json_with_server_timing
 from isslim.service.uploads import refuse_long
 from isslim.settings.service import ServiceSettings
+from isslim.types.manifest import VariantName
 from isslim.types.schemas.problems import ProblemDocument
 from isslim.types.schemas.questions import (
     QUESTIONS,
@@ -75,8 +76,13 @@ async def answer_questions(http: Request) -> Response:
     settings = context.settings
     async with context.admission.admit(http, settings.qa_seconds, "ISS_QA_SECONDS") as ticket:
         request = await context.bodies.read(content, QuestionRequest, _limits(settings))
-        model = await context.models.load(request.model, LoadedQuestionModel, ticket)
-        sessions = await context.models.open(model, request.variants, request.device, ticket)
+        models, variants, device = context.models, request.variants, request.device
+
+        async def opened() -> tuple[LoadedQuestionModel, dict[VariantName, QuestionSession]]:
+            model = await models.load(request.model, LoadedQuestionModel, ticket)
+            return model, await models.open(model, variants, device, ticket)
+
+        model, sessions = await models.followed(ticket, opened)
         ticket.repeatable = Repeatable(
             LoadedQuestionModel, request.device, partial(_outcome, request, settings)
         )

@@ -10,7 +10,6 @@ from dataclasses import dataclass, replace
 from fastapi import Request, Response
 from pydantic import TypeAdapter
 
-from isslim.runtime.language.model import LoadedLanguageModel
 from isslim.runtime.language.sampling import random_seed
 from isslim.runtime.language.scoring import SequenceScore
 from isslim.runtime.language.session import LanguageSession
@@ -23,6 +22,7 @@ from isslim.service.problems import RequestError
 from isslim.service.routing import checked_router
 from isslim.service.serving.batching import Job
 from isslim.service.serving.compare_variants import ComparedRun, Timed
+from isslim.service.serving.continuing import open_to_go_on
 from isslim.service.serving.generation import Prompt, read_prompt
 from isslim.service.serving.runners import score_sequences
 from isslim.service.serving.signed_states import KeptText
@@ -90,9 +90,7 @@ async def score_texts(http: Request) -> Response:
         request = await context.bodies.read(content, ScoreRequest, _limits(settings))
         given = _given(request)
         before = context.states.open(request.state)
-        model = await context.models.load(request.model, LoadedLanguageModel, ticket, before.model)
-        variants = before.variants(model.id, request.variants)
-        sessions = await context.models.open(model, variants, request.device, ticket)
+        model, sessions = await open_to_go_on(context.models, request, before, ticket)
         kept = {sessions[each]: text for each, text in before.texts.items() if each in sessions}
         seed = random_seed() if request.return_state else 0
         if not kept:  # another model cannot go on with a state

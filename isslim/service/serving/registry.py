@@ -12,7 +12,7 @@ import asyncio
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any, TypeVar
@@ -177,6 +177,26 @@ class ModelRegistry:
         found = await self._opened(model.id, (tuple(names), device, "own"), started, ready, ticket)
         ticket.device, ticket.variants = device, names
         return found
+
+    async def followed(self, ticket: Ticket, opened: Callable[[], Awaitable[Opened]]) -> Opened:
+        """What a request loads and opens; once more where its alias was moved meanwhile.
+
+        Who moves an alias may delete the model that it pointed at, on its way to a request.
+
+        Args:
+            ticket: of the request.
+            opened: calls `load`, and `open` or `open_processes`.
+
+        Raises:
+            NotFound: when there is no such model, or the alias still points at one that is gone.
+        """
+        try:
+            return await opened()
+        except NotFound:
+            if ticket.destination is None or ticket.destination.alias is None:
+                raise
+            self.forget_meanings()
+            return await opened()
 
     async def _opened(
         self,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +19,7 @@ from isslim.service.serving.registry import ModelRegistry
 from isslim.settings.service import ServiceSettings
 from isslim.store.errors import NotFound
 from tests.conftest import Published
+from tests.service.copies import publish_as
 
 
 @pytest.fixture
@@ -58,3 +60,26 @@ def test_graph_that_is_gone_from_a_model_that_is_there_is_the_services_fault(
     model.path("compressed").unlink()
     with pytest.raises(RuntimeFault):
         called(client, registry.open, model, ["compressed"], "cpu", ticket)
+
+
+def test_request_follows_an_alias_that_is_moved_while_its_model_is_opened(
+    client: TestClient, registry: ModelRegistry, published: Published, tmp_path: Path
+) -> None:
+    newer = publish_as("newer", published, tmp_path / "home")
+    client.put("/aliases/prod", json={"model": published.bundle_id})
+    ticket, opened = Ticket(), list[str]()
+
+    async def load_and_open() -> dict[str, Any]:
+        model = await registry.load("prod", LoadedLanguageModel, ticket)
+        opened.append(model.id)
+        if len(opened) == 1:
+            await asyncio.to_thread(replaced)
+        return await registry.open(model, ["compressed"], "cpu", ticket)
+
+    def replaced() -> None:
+        client.put("/aliases/prod", json={"model": newer})
+        assert client.delete(f"/models/{published.bundle_id}").status_code == 204
+
+    called(client, registry.followed, ticket, load_and_open)
+    assert opened == [published.bundle_id, newer]
+    assert ticket.model == newer
