@@ -139,6 +139,7 @@ class AppContext:
         """
         bundle_id = self.models.delete(name)
         self.queue.forget_model(bundle_id)
+        self.metrics.forget_model(bundle_id)
         self.siblings.tell(REMOVED, bundle_id)
 
     def note_models(self) -> None:

@@ -149,6 +149,15 @@ class Metrics:
             multiprocess_mode="livesum",
         )
 
+    def forget_model(self, bundle_id: str) -> None:
+        """Removes what was counted of a deleted model: there may be thousands in time.
+
+        `prometheus_client` keeps it where several processes count.
+        """
+        if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
+            for histogram in (self.queued, self.runs):
+                histogram.remove_by_labels({"model": bundle_id})
+
     def of_all_processes(self) -> CollectorRegistry:
         """What `/metrics` prints."""
         if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:

@@ -1,9 +1,8 @@
 """The models in memory: loaded on demand, verified, kept up to a memory limit.
 
 New bundles, deleted ones, moved aliases and files that change on disk are noticed without a
-restart.
-Slow steps are done in separate threads and awaited: no run starts before everything that it needs
-is loaded, and loading a large model does not delay other models' answers.
+restart. Slow steps are done in separate threads and awaited: no run starts before everything that
+it needs is loaded, and loading a large model does not delay other models' answers.
 """
 
 from __future__ import annotations
@@ -26,6 +25,7 @@ from isslim.runtime.registry import class_of, load
 from isslim.service.problems import RequestError
 from isslim.service.serving.admission import Ticket
 from isslim.service.serving.destinations import destination
+from isslim.service.serving.freed_memory import FreedMemory
 from isslim.service.serving.model_names import ModelNames
 from isslim.store.aliases import AliasStore
 from isslim.store.bundles import BundleStore
@@ -73,7 +73,7 @@ class ModelRegistry:
         self._limit, self._threads = memory_limit_bytes, threads
         self._graph_memory_bytes = graph_memory_bytes
         self._loaded: OrderedDict[str, LoadedModel[Any]] = OrderedDict()
-        self._lock = threading.Lock()
+        self._lock, self._freed = threading.Lock(), FreedMemory()
         self._locks: dict[str, threading.Lock] = {}
         self._loading = ThreadPoolExecutor(LOADS_AT_ONCE, thread_name_prefix="load")
         self._lookups = ThreadPoolExecutor(LOOKUPS_AT_ONCE, thread_name_prefix="lookup")
@@ -247,7 +247,7 @@ class ModelRegistry:
         known = self.bundles.manifests()
         with self._lock:
             for gone in self._loaded.keys() - {bundle_id for bundle_id, _ in known}:
-                self._loaded.pop(gone)  # deleted by another process: its memory is freed too
+                self._drop(gone)  # deleted by another process: its memory is freed too
         return self.names.model(name, known)
 
     def forget_meanings(self) -> None:
@@ -293,7 +293,7 @@ class ModelRegistry:
                 bundle = self.bundles.open(bundle_id)
             except (CorruptBundle, NotFound):
                 with self._lock:
-                    self._loaded.pop(bundle_id, None)
+                    self._drop(bundle_id)
                 raise
             if not issubclass(class_of(bundle.manifest), kind):
                 task = bundle.manifest.task
@@ -319,7 +319,14 @@ class ModelRegistry:
         with self._lock:
             while self.memory_bytes() > self._limit and len(self._loaded) > 1:
                 oldest = next(each for each in self._loaded if each != kept)
-                self._loaded.pop(oldest)
+                self._drop(oldest)
+
+    def _drop(self, bundle_id: str) -> LoadedModel[Any] | None:
+        """Removes a model from memory, with the lock; it is gone once its runs have ended."""
+        model = self._loaded.pop(bundle_id, None)
+        if model is not None:
+            self._freed.follows(model)
+        return model
 
     def _alone(self, bundle_id: str) -> threading.Lock:
         """The lock of one model: it is loaded once, and others can be loaded meanwhile."""
@@ -333,7 +340,7 @@ class ModelRegistry:
     def forget(self, bundle_id: str) -> None:
         """Removes a model from memory once its runs have ended; the next request loads it again."""
         with self._lock:
-            self._loaded.pop(bundle_id, None)
+            self._drop(bundle_id)
 
     def delete(self, name: str) -> str:
         """Removes a model from disk and memory, and ends its processes; returns its id.
@@ -347,7 +354,7 @@ class ModelRegistry:
         with self._alone(bundle_id):
             self.bundles.delete(bundle_id)
             with self._lock:
-                model = self._loaded.pop(bundle_id, None)
+                model = self._drop(bundle_id)
         self._locks.pop(bundle_id, None)
         self._looked.pop(bundle_id, None)
         self.forget_meanings()

@@ -83,3 +83,17 @@ def test_request_follows_an_alias_that_is_moved_while_its_model_is_opened(
     called(client, registry.followed, ticket, load_and_open)
     assert opened == [published.bundle_id, newer]
     assert ticket.model == newer
+
+
+def test_what_was_counted_of_a_deleted_model_goes_with_it(
+    client: TestClient, published: Published, tmp_path: Path
+) -> None:
+    kept = publish_as("kept", published, tmp_path / "home")
+    for model in (kept, published.bundle_id):
+        answer = client.post("/score", json={"model": model, "texts": ["the cat"]})
+        assert answer.status_code == 200, answer.text
+    assert published.bundle_id in client.get("/metrics").text
+    client.delete(f"/models/{published.bundle_id}")
+    text = client.get("/metrics").text
+    assert published.bundle_id not in text
+    assert f'inference_run_seconds_count{{device="cpu",model="{kept}",variant="original"}}' in text
