@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,6 +54,9 @@ def pytest_configure() -> None:
         os.environ.pop(name, None)
     # No test reads what a comparison of latencies found: the fewest rounds are enough.
     os.environ["ISS_COMPARISON_SECONDS"] = "0.1"
+    # A shell's background jobs ignore it, and so would all processes that tests interrupt.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -11,6 +11,7 @@ import sys
 import tempfile
 import threading
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,8 @@ import isslim
 from tests.compress.library import models
 
 SIZE = {"limit": "size", "value": 0.6}
+OTHERS: set[threading.Thread] = set()
+"""Threads that ran before a test: what earlier ones left may end at any time."""
 HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_state_dict_hooks")
 
 
@@ -32,6 +35,14 @@ def own_temporary_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     """Temporary folders of this test alone: others run at the same time."""
     (tmp_path / "temporary").mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+
+
+@pytest.fixture(autouse=True)
+def others() -> Iterator[None]:
+    """Notes the threads of others."""
+    OTHERS.update(threading.enumerate())
+    yield
+    OTHERS.clear()
 
 
 def process_state() -> dict[str, Any]:
@@ -54,7 +65,7 @@ def process_state() -> dict[str, Any]:
         "plots": {name: mpl.rcParams[name] for name in mpl.rcParams if name != "backend"},
         "path": list(sys.path),
         "signals": [signal.getsignal(each) for each in (signal.SIGALRM, signal.SIGINT)],
-        "running": threading.active_count(),
+        "running": [thread for thread in threading.enumerate() if thread not in OTHERS],
         "temporary": sorted(Path(tempfile.gettempdir()).glob("isslim-*")),
     }
 
