@@ -69,7 +69,7 @@ def _score(graph: GraphSession, speakers: Speakers) -> float:
     """F1 of words."""
     with np.load(file_of(PACKAGE, "dksplit/models/dksplit.npz")) as file:
         crf = [file[f"{name}transitions"] for name in ("", "start_", "end_")]
-    streams = phrases(speakers, range(SCORED_FROM, SCORED_FROM + 10))
+    streams = phrases(speakers, range(SCORED_FROM, SCORED_FROM + 40))
     return f1(
         (spans(best_path(output[0], *crf) == 1), spans(target[0] == 1))
         for stream in answers({}, graph, streams, OUTPUT)
@@ -86,6 +86,6 @@ MODELS = (
         ("accuracy", EQUAL),
         written=written,
         calibration=range(50),
-        held_out=range(100, 105),
+        held_out=range(100, 125),
     ),
 )
