@@ -31,8 +31,8 @@ PACKAGE, OUTPUT = "dksplit", "emissions"
 CHARACTERS = string.ascii_lowercase + string.digits
 FIRST = 2
 """The number of `a`, after those of padding and of unknown characters."""
-PHRASES = 40
-"""On a page."""
+PHRASES, SCORED = 40, range(SCORED_FROM, SCORED_FROM + 40)
+"""Phrases on a page, and the numbers of the pages that are scored."""
 
 
 def phrases(speakers: Speakers, numbers: range) -> Streams:
@@ -69,7 +69,7 @@ def _score(graph: GraphSession, speakers: Speakers) -> float:
     """F1 of words."""
     with np.load(file_of(PACKAGE, "dksplit/models/dksplit.npz")) as file:
         crf = [file[f"{name}transitions"] for name in ("", "start_", "end_")]
-    streams = phrases(speakers, range(SCORED_FROM, SCORED_FROM + 40))
+    streams = phrases(speakers, SCORED)
     return f1(
         (spans(best_path(output[0], *crf) == 1), spans(target[0] == 1))
         for stream in answers({}, graph, streams, OUTPUT)
