@@ -65,6 +65,12 @@ def one_thread() -> None:
     torch.set_num_threads(1)
 
 
+@pytest.fixture(autouse=True)
+def seeded() -> None:
+    """The same weights for networks made in a test, whatever ran before it in its process."""
+    torch.manual_seed(0)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def closed_form() -> Iterator[None]:
     """A recipe that says nothing of minutes asks for the closed form alone, for the time it saves.

@@ -82,7 +82,6 @@ def holds(path: Path) -> bool:
 
 
 def task_of(folder: Path, recipe: Recipe, module: nn.Module) -> TimedByHand:
-    torch.manual_seed(0)
     example, axes = torch.zeros(1, 8, 10), {0: "batch", 2: "steps"}
     free = {"x": axes, "y": {0: "batch", 1: "steps"}}
     path = export(module.eval(), (example,), folder / "graph.onnx", ["x"], ["y"], free)
