@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
 from isslim.store.errors import NotFound, NothingEarlier, Unavailable
-from isslim.store.records import METADATA, create_tables
+from isslim.store.records import METADATA
 from isslim.types.schemas.aliases import Action, Alias, AliasChange, AliasState, Target
 
 MAX_SHOWN, MAX_EARLIER, MAX_TRIES = 100, 20, 20
@@ -70,7 +70,6 @@ class AliasStore:
 
     def __init__(self, engine: sa.Engine) -> None:
         self._engine = engine
-        create_tables(engine)
 
     def all(self) -> list[Alias]:
         """All aliases by name."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
-from isslim.store.records import METADATA, create_tables
+from isslim.store.records import METADATA
 from isslim.types.schemas.aliases import Alias
 
 FIGURES = ("difference", "change", "same", "log_time_ratio")
@@ -86,7 +86,6 @@ class ComparisonStore:
 
     def __init__(self, engine: sa.Engine) -> None:
         self._engine = engine
-        create_tables(engine)
 
     def add(self, key: Key, tally: Tally) -> None:
         """Adds what one process has found since it last did.

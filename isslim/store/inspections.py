@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
 from isslim.store.errors import NotFound
-from isslim.store.records import METADATA, create_tables
+from isslim.store.records import METADATA
 from isslim.types.inspection import Inspection, PendingInspection
 from isslim.types.jobs import CompressionRequest
 
@@ -42,7 +42,6 @@ class InspectionRecords:
 
     def __init__(self, engine: sa.Engine) -> None:
         self._engine = engine
-        create_tables(engine)
 
     def add(self, inspection_id: str, request: CompressionRequest) -> int:
         """Requests an inspection, or joins the one in progress.

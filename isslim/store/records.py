@@ -17,6 +17,7 @@ from pydantic import TypeAdapter
 from sqlalchemy.exc import IntegrityError
 
 from isslim.store.errors import NotFound, Unavailable
+from isslim.store.migrations import migrate
 from isslim.store.settings import StoreSettings
 from isslim.types.inspection import Inspection
 from isslim.types.jobs import CompressionRequest, Job, JobState
@@ -25,7 +26,8 @@ from isslim.types.problem import Problem
 
 LOG_LINES = 50
 METADATA = sa.MetaData()
-"""Metadata of all tables of this project; DBOS keeps its own."""
+"""Of all tables of this project, as the code uses them; `isslim.store.migrations` makes them. DBOS
+keeps its own."""
 _JOBS = sa.Table(
     "iss_jobs",
     METADATA,
@@ -52,37 +54,6 @@ _CURVE, _EPOCHS = TypeAdapter(list[CurvePoint]), TypeAdapter(list[EpochPoint])
 ACTIVE = (JobState.QUEUED, JobState.RUNNING)
 
 
-def create_tables(engine: sa.Engine) -> None:
-    """Creates missing tables, and the columns that an earlier release lacked.
-
-    Such columns may be null.
-    """
-    for last in (False, True):
-        try:
-            METADATA.create_all(engine)
-            _add_columns(engine)
-        except (sa.exc.OperationalError, sa.exc.ProgrammingError):
-            # Another process created a table or column after it was found missing.
-            if last:
-                raise
-        else:
-            return
-
-
-def _add_columns(engine: sa.Engine) -> None:
-    """Adds the columns that a table lacks."""
-    seen = sa.inspect(engine)
-    for table in METADATA.tables.values():
-        there = {column["name"] for column in seen.get_columns(table.name)}
-        for column in table.columns:
-            if column.name not in there:
-                kind = column.type.compile(engine.dialect)
-                with engine.begin() as connection:
-                    connection.exec_driver_sql(
-                        f"ALTER TABLE {table.name} ADD COLUMN {column.name} {kind}"
-                    )
-
-
 class JobRecords:
     """Reads and writes the table; opens (and on first use creates) the database.
 
@@ -106,7 +77,7 @@ class JobRecords:
             with self.engine.connect() as connection:
                 connection.exec_driver_sql("PRAGMA journal_mode=WAL")
         run_dbos_database_migrations(self.url)
-        create_tables(self.engine)
+        migrate(self.engine)
         sa.event.listen(self.engine, "handle_error", _passing)
 
     def close(self) -> None:

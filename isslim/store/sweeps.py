@@ -19,7 +19,7 @@ from sqlalchemy.exc import IntegrityError
 from isslim.store.bundles import BundleStore
 from isslim.store.errors import CorruptBundle, NotFound
 from isslim.store.queue import JobQueue
-from isslim.store.records import METADATA, create_tables
+from isslim.store.records import METADATA
 from isslim.types.jobs import CompressionRequest, FrontPoint, Job, JobState, Sweep
 from isslim.types.manifest import CurvePoint
 from isslim.types.report import Report
@@ -45,7 +45,6 @@ class SweepStore:
 
     def __init__(self, queue: JobQueue, bundles: BundleStore) -> None:
         self._queue, self._bundles = queue, bundles
-        create_tables(queue.records.engine)
 
     def begin(self, name: str, requests: Sequence[CompressionRequest]) -> Sweep:
         """Queues every request.
