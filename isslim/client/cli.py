@@ -5,6 +5,8 @@ What they print, and with which codes they end: `isslim/client/commands/answers.
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -17,6 +19,7 @@ from isslim.client.commands import (
     demo,
     doctor,
     jobs,
+    keys,
     models,
     pulling,
     serving,
@@ -24,6 +27,7 @@ from isslim.client.commands import (
 )
 from isslim.client.commands.exits import EPILOG
 from isslim.client.commands.program import HELP_OPTIONS, Program, command, group_of, run
+from isslim.client.transport import KEY
 
 app = typer.Typer(
     cls=Program,
@@ -47,12 +51,19 @@ def program(
         bool,
         typer.Option("--version", callback=_version, is_eager=True, help="print the version"),
     ] = False,
+    key_file: Annotated[
+        Path | None,
+        typer.Option(exists=True, dir_okay=False, help="file that holds the service's key alone"),
+    ] = None,
 ) -> None:
     """Makes trained recurrent networks small, proves it, serves both.
 
     Answers go to stdout, progress and errors to stderr. With --json, or ISSLIM_OUTPUT=json, an
-    answer is the API's JSON and nothing else. ISS_URL names the service.
+    answer is the API's JSON and nothing else. ISS_URL names the service, ISS_API_KEY holds a key
+    where it asks for one: an option with the key itself would show it to all users of the machine.
     """
+    if key_file is not None:
+        os.environ[KEY] = key_file.read_text(encoding="utf-8", errors="replace").strip()
 
 
 command(app, "inspect")(compressing.inspect)
@@ -97,6 +108,10 @@ command(_sweeps, "list")(sweeps.list_sweeps)
 command(_sweeps, "show")(sweeps.show_sweep)
 command(_sweeps, "cancel")(sweeps.cancel)
 app.add_typer(_sweeps, name="sweeps")
+
+_keys = group_of("Keys of a service.", lists=False)
+command(_keys, "new")(keys.new)
+app.add_typer(_keys, name="keys")
 
 command(app, "doctor")(doctor.doctor)
 command(app, "demo")(demo.demo)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import re
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -26,6 +28,9 @@ from isslim.client.forms import ProblemError, Unreachable
 from isslim.types.kinds.uploads import Companions
 from isslim.types.recipe import Recipe
 
+KEY = "ISS_API_KEY"
+"""Variable that holds the key of a service that asks for one."""
+
 
 class Transport:
     """Talks to one service.
@@ -33,16 +38,22 @@ class Transport:
     Args:
         url: its address.
         timeout: seconds for one answer; a comparison of a large model takes a while.
+        key: of the service; None: what `ISS_API_KEY` holds, if anything.
 
     Attributes:
         answered: whether the service has answered at all.
     """
 
-    def __init__(self, url: str = "http://127.0.0.1:8000", timeout: float = 300.0) -> None:
+    def __init__(
+        self, url: str = "http://127.0.0.1:8000", timeout: float = 300.0, key: str | None = None
+    ) -> None:
         self.url, self._timeout, self.answered = url, timeout, False
         try:
             self._http = httpx.Client(
-                base_url=url, timeout=timeout, event_hooks={"response": [self._notice]}
+                base_url=url,
+                timeout=timeout,
+                event_hooks={"response": [self._notice]},
+                headers=_authorization(os.environ.get(KEY, "") if key is None else key),
             )
         except httpx.InvalidURL as error:
             raise Unreachable(f"'{url}' is no address: {error}") from error
@@ -193,6 +204,19 @@ def _raise_problem(response: httpx.Response) -> None:
         body.get("detail", response.text),
         body.get("errors", []),
     )
+
+
+def _authorization(key: str) -> dict[str, str]:
+    """The header that sends a key.
+
+    Raises:
+        Unreachable: when it cannot be a key; it is not quoted, whatever it is.
+    """
+    if not key.strip():
+        return {}
+    if re.fullmatch(r"[!-~]+", key.strip()) is None:
+        raise Unreachable(f"what {KEY} or the file holds is no key: it has to be one ASCII word")
+    return {"authorization": f"Bearer {key.strip()}"}
 
 
 def part(name: str) -> str:

@@ -16,6 +16,8 @@ def main() -> None:
     """Serves until it is asked to stop, and then for at most a few seconds more."""
     settings = read_or_exit(ServiceSettings, "isslim service")
     logs.configure(settings.log_level)
+    if settings.exposure is not None:
+        logging.getLogger("service.access").warning("%s", settings.exposure)
     plan = plan_of(settings, cores())
     if settings.processes != 1:
         chosen = logging.getLogger("service.plan")

@@ -9,6 +9,7 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
+from isslim.service.access.control import AccessControl
 from isslim.service.bodies import BodyReader
 from isslim.service.large_bodies import LARGE_AT_ONCE, LargeBodies
 from isslim.service.metrics import Metrics
@@ -40,6 +41,7 @@ class AppContext:
 
     Attributes:
         settings: of the process.
+        access: who may ask what.
         metrics: its metrics.
         models: in memory, over the bundle store.
         uploads: the files that jobs need.
@@ -59,6 +61,7 @@ class AppContext:
     """
 
     settings: ServiceSettings
+    access: AccessControl
     metrics: Metrics
     models: ModelRegistry
     uploads: UploadStore
@@ -98,6 +101,7 @@ class AppContext:
         )
         return cls(
             settings=settings,
+            access=AccessControl(settings),
             metrics=metrics,
             models=models,
             uploads=UploadStore(settings),

@@ -11,6 +11,7 @@ from starlette.middleware.gzip import DEFAULT_EXCLUDED_CONTENT_TYPES
 
 from isslim import __version__
 from isslim.service import problems
+from isslim.service.access.middleware import Access
 from isslim.service.compression import Compression
 from isslim.service.context import AppContext
 from isslim.service.direct_routes import DirectRoutes, direct_routes
@@ -113,6 +114,7 @@ def create_app(
     )
     app.add_middleware(Compression, **GZIP)
     app.add_middleware(ServedModel, trials=context.trials)
+    app.add_middleware(Access, control=context.access)
     app.add_middleware(RequestMetrics, histogram=context.metrics.requests)
     app.add_middleware(RequestId)
     return app

@@ -10,6 +10,7 @@ from fastapi.responses import JSONResponse
 from fastapi.routing import APIRoute
 from pydantic import BaseModel
 
+from isslim.service.access.permissions import Permissions
 from isslim.service.error_shapes import PROBLEM, SHAPES, shape_of
 from isslim.service.inference_protocol.messages import IndexRequest, InferenceRequest
 from isslim.types.schemas.aliases import AliasRequest
@@ -60,8 +61,17 @@ with every figure and its interval. Each variant then answers over `POST /score`
   another type than the documented ones is refused (415).
 * Every answer has `x-request-id`: the request's own if it is short and plain, or a new one. It is
   in problem documents and in the service's log.
+* Where the service asks for a key, it is sent as `Authorization: Bearer` or `X-API-Key`; a request
+  without one is answered with 401, one with a key that is not for it with 403.
 * JSON and text of 1 kB or more are compressed where `Accept-Encoding` accepts gzip.
 """
+SCHEMES = {
+    "bearer": {"type": "http", "scheme": "bearer", "description": "as `isslim keys new` makes it"},
+    "header": {"type": "apiKey", "in": "header", "name": "X-API-Key", "description": "the same"},
+}
+_KEY: list[dict[str, list[str]]] = [{"bearer": []}, {"header": []}, {}]
+"""How a request is let in; the last: by nothing, where the service asks for no keys."""
+_LET_IN = {"401": "The service asks for a key", "403": "The key, or the page, is not for this"}
 TAGS = [
     {"name": "inspect", "description": "What is understood of an upload, before it is compressed"},
     {"name": "compress", "description": "Uploads that become jobs"},
@@ -151,7 +161,8 @@ def _operation_id(route: APIRoute) -> str:
 
 def _completed(document: dict[str, Any]) -> dict[str, Any]:
     document["security"] = []
-    schemas = document.setdefault("components", {}).setdefault("schemas", {})
+    document.setdefault("components", {})["securitySchemes"] = SCHEMES
+    schemas = document["components"].setdefault("schemas", {})
     for model in _OWN:
         schema = model.model_json_schema(ref_template=f"{_REFERENCE}{{model}}")
         for name, inner in schema.pop("$defs", {}).items():
@@ -169,6 +180,7 @@ def _completed(document: dict[str, Any]) -> dict[str, Any]:
             # A tuple, whose `maxItems` allows no further ones. `false` would say so too, but two of
             # three tools do not read it.
             each.setdefault("items", {"anyOf": each["prefixItems"]})
+    _describe_access(document)
     _describe_errors(document)
     return document
 
@@ -189,6 +201,16 @@ def _objects(node: Any) -> Iterator[dict[str, Any]]:
     if isinstance(node, list):
         for each in node:
             yield from _objects(each)
+
+
+def _describe_access(document: dict[str, Any]) -> None:
+    permissions = Permissions(metrics_open=True)
+    for path, operations in document["paths"].items():
+        for method, operation in operations.items():
+            if permissions.scopes_of(method.upper(), path):
+                operation["security"] = _KEY
+                for status, description in _LET_IN.items():
+                    operation["responses"].setdefault(status, {"description": description})
 
 
 def _describe_errors(document: dict[str, Any]) -> None:

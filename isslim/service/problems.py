@@ -44,6 +44,8 @@ from isslim.types.schemas.problems import ProblemDocument
 
 INTERNAL = "internal"
 """The kind of a failure that is the service's own, and belongs in its log."""
+SAFETY = ((b"x-content-type-options", b"nosniff"), (b"referrer-policy", b"no-referrer"))
+"""Headers of every answer: no browser guesses its type, or tells other sites of its address."""
 MAX_ISSUES, MAX_ISSUE_BYTES, MAX_DETAIL_BYTES = 20, 1000, 4000
 """Limits of a problem document: issues, bytes of one value of an issue, bytes of the detail."""
 
@@ -95,6 +97,11 @@ STATUS: dict[str, tuple[int, str]] = {
     "no-worker": (503, "No worker is running"),
     "overloaded": (503, "The service is busy"),
     "deadline-exceeded": (504, "The run took too long"),
+    "unauthenticated": (401, "A key is needed"),
+    "missing-scope": (403, "The key is not for this"),
+    "unknown-host": (403, "The service is not known by this name"),
+    "cross-site": (403, "The request comes from another site"),
+    "keys-unreadable": (503, "Nobody can be let in"),
     "client-left": (499, "The connection was closed before there was an answer"),
 }
 
@@ -142,8 +149,9 @@ def answer(
     sent = {**(headers or {}), **shaped.headers}
     if shaped.status == 503:
         sent["retry-after"] = "1"
+    # Set here too: the answer to a failure passes no middleware.
+    sent |= {name.decode(): value.decode() for name, value in SAFETY}
     if request_id() is not None:
-        # Set here too: the answer to a failure passes no middleware.
         sent["x-request-id"] = str(request_id())
     # Plain ASCII: quotations from a request may hold lone surrogates, which UTF-8 cannot encode.
     body = json.dumps(shaped.body.model_dump())

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 from pydantic_settings import BaseSettings, SettingsError
 
+from isslim.settings.access import AccessSettings
 from isslim.settings.client import ClientSettings
 from isslim.settings.service import ServiceSettings
 from isslim.settings.timing import TimingSettings
@@ -26,6 +27,7 @@ GROUPS: tuple[type[BaseModel], ...] = (
     StoreSettings,
     TimingSettings,
     ServiceSettings,
+    AccessSettings,
     WorkerSettings,
     ClientSettings,
     TrainingSettings,

@@ -7,6 +7,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BeforeValidator, Field, SecretStr, field_validator
 
+from isslim.settings.access import AccessSettings, is_loopback
 from isslim.settings.cores import processors
 from isslim.settings.timing import TimingSettings
 from isslim.store.settings import StoreSettings
@@ -24,7 +25,7 @@ def _count_or_auto(value: object) -> object:
     raise ValueError(f"expected `auto` or a whole number from 1 to {MAX_PROCESSES}")
 
 
-class ServiceSettings(StoreSettings, TimingSettings):
+class ServiceSettings(StoreSettings, TimingSettings, AccessSettings):
     """The service: where it listens, and the limits of one request."""
 
     host: Annotated[str, Unit("address")] = Field(
@@ -158,6 +159,17 @@ class ServiceSettings(StoreSettings, TimingSettings):
         if port is not None and find_spec("grpc") is None:
             raise ValueError("gRPC is not installed: pip install 'isslim[grpc]'")
         return port
+
+    @property
+    def exposure(self) -> str | None:
+        """What is wrong with listening beyond this machine without keys; None: nothing."""
+        if self.api_keys_file is not None or is_loopback(self.host):
+            return None
+        return (
+            f"listening on {self.host} without keys: whoever reaches this address may use, change "
+            "and delete everything; set ISS_API_KEYS_FILE (`isslim keys new NAME`), or let nobody "
+            "else reach it"
+        )
 
     def share(self, index: int, processes: int) -> Self:
         """The settings of one of several processes: what all may take together is divided.

@@ -100,6 +100,7 @@ ROWS = {
     "jobs watch": Row("{job}", ("{failed}", 1), "/jobs/{job}", ["{model}"]),
     "jobs logs": Row("{job} --follow", ("nope", 1)),
     "jobs cancel": Row("{job}", ("nope", 1), "/jobs/{job}", ["{job}"]),
+    "keys new": Row("lab --scope read", ("'l b' --scope read", exits.USAGE), None, ["lab"]),
     "doctor": Row("--home {home}", ("--home {home} --url http://127.0.0.1:1", 1)),
     "sweeps list": Row("", None, "/sweeps", ["{sweep}"]),
     "sweeps show": Row("{sweep}", ("nope", 1), "/sweeps/{sweep}", ["{sweep}", "{model}", "{job}"]),
@@ -107,6 +108,8 @@ ROWS = {
 }
 OWN_ANSWERS = ("inspect", "doctor")
 """Commands whose answer says what is wrong, which goes to stdout whatever it is."""
+ALONE = ("doctor", "keys new")
+"""Commands that need no service."""
 PROCESSES = {"demo", "serve", "worker"}
 """They start processes, and are tested as such."""
 
@@ -288,7 +291,7 @@ def test_refusal_leaves_stdout_empty_and_its_reason_on_stderr(
     assert len(told) == len(set(told)) or name in OWN_ANSWERS
 
 
-@pytest.mark.parametrize("name", [name for name in ROWS if name != "doctor"])
+@pytest.mark.parametrize("name", [name for name in ROWS if name not in ALONE])
 def test_service_that_does_not_answer_has_a_code_of_its_own(name: str, at: Served) -> None:
     nowhere = f"http://127.0.0.1:{free_port()}"
     done = at.call(name, ROWS[name].succeeds, "--url", nowhere)

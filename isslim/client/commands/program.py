@@ -17,6 +17,7 @@ from isslim.client.commands import exits
 from isslim.client.commands.answers import console
 from isslim.client.forms import DamagedDownload, ProblemError, Unreachable
 from isslim.client.pulling import NothingToPull
+from isslim.client.transport import KEY
 
 Function = TypeVar("Function", bound=Callable[..., None])
 HELP_OPTIONS = {"help_option_names": ["-h", "--help"]}
@@ -123,11 +124,17 @@ def command(group: typer.Typer, name: str) -> Callable[[Function], Function]:
     return group.command(name, cls=Command, epilog=exits.EPILOG, context_settings=HELP_OPTIONS)
 
 
-def group_of(description: str) -> typer.Typer:
-    """A group of commands, one of which is `list`."""
+def group_of(description: str, *, lists: bool = True) -> typer.Typer:
+    """A group of commands.
+
+    Args:
+        description: in its help.
+        lists: whether one of them is `list`, which its bare name means.
+    """
     return typer.Typer(
         help=description,
-        cls=Listing,
+        cls=Listing if lists else TyperGroup,
+        no_args_is_help=not lists,
         epilog=exits.EPILOG,
         rich_markup_mode=None,
         context_settings=HELP_OPTIONS,
@@ -146,6 +153,8 @@ def _say_problem(error: ProblemError) -> None:
         if message and message in error.detail:
             continue
         lines.append(escape(f"  - {issue.get('pointer', '')} {message}".rstrip()))
+    if error.kind == "unauthenticated":
+        lines.append(f"{KEY} holds the key, or a file that `isslim --key-file FILE ...` names")
     console(is_error=True).print("\n".join(lines), highlight=False, soft_wrap=True)
 
 

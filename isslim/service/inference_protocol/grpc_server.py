@@ -19,6 +19,7 @@ from isslim.runtime.errors import UnknownVariant
 from isslim.service.array_answers import check_bytes
 from isslim.service.context import AppContext
 from isslim.service.inference_protocol.descriptions import EXTENSIONS, index, metadata, statistics
+from isslim.service.inference_protocol.grpc_access import admit
 from isslim.service.inference_protocol.grpc_calls import (
     REQUEST_ID,
     Call,
@@ -147,6 +148,7 @@ class _InferenceService:
 
     async def _answer(self, kind: Any, method: Handler, call: Call, record: CallRecord) -> Any:
         try:
+            admit(self._context.access, record.method, call)
             async with self._reader.of_call(call, kind) as request:
                 record.message_id = getattr(request, "id", "")
                 return await method(request, call)
@@ -275,6 +277,7 @@ class _InferenceService:
         """A stream: one answer to each request, in their order; an error does not end it."""
         await call.send_initial_metadata(((REQUEST_ID, identified(call)),))
         try:
+            admit(self._context.access, STREAM, call)
             with self._reader.stream():
                 while (content := await call.read()) is not grpc.aio.EOF:
                     yield await self._streamed(content, call)
@@ -285,6 +288,7 @@ class _InferenceService:
         response, message_id = self._types["ModelStreamInferResponse"], ""
         with recorded(STREAM) as record:
             try:
+                admit(self._context.access, STREAM, call)
                 with self._reader.of_stream(content, self._request(STREAM)) as request:
                     record.message_id = message_id = request.id
                     return response(infer_response=await self._infer(request, call))

@@ -66,8 +66,7 @@ async def docs() -> HTMLResponse:
 async def static(name: StaticFile) -> FileResponse:
     """A file of the page."""
     folder = OWN if (OWN / name).exists() else _swagger_ui()
-    headers = {"cache-control": "max-age=3600", "x-content-type-options": "nosniff"}
-    return FileResponse(folder / name, headers=headers)
+    return FileResponse(folder / name, headers={"cache-control": "max-age=3600"})
 
 
 def _swagger_ui() -> Path:

@@ -30,7 +30,12 @@ def check_ready(context: Context) -> Health:
     """Ok when database and storage can be read; anything else is a problem document."""
     counts = context.check_readable()
     models = len(context.models.bundles.manifests())
-    return Health(status="ok", detail=f"{models} models, {counts['queued']} jobs queued")
+    warning = context.settings.exposure
+    return Health(
+        status="ok",
+        detail=f"{models} models, {counts['queued']} jobs queued",
+        warnings=[] if warning is None else [warning],
+    )
 
 
 @router.head("/metrics", include_in_schema=False)

@@ -82,6 +82,11 @@ class Health(BaseModel):
     detail: str = Field(
         default="", description="what there is", examples=["1 models, 0 jobs queued"]
     )
+    warnings: list[str] = Field(
+        default=[],
+        description="what its operator should know; it answers nevertheless",
+        examples=[["listening on 0.0.0.0 without keys: ..."]],
+    )
 
 
 class About(BaseModel):

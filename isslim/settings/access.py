@@ -1,0 +1,66 @@
+"""Who may ask the service, from `ISS_*` environment variables."""
+
+from __future__ import annotations
+
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import AfterValidator, Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from isslim.store.settings import PREFIX
+from isslim.types.access import read_keys
+from isslim.types.units import Unit
+
+
+def _holds_keys(path: Path | None) -> Path | None:
+    """Refuses a file of keys that cannot be read, before anybody is refused for it."""
+    if path is None:
+        return None
+    try:
+        _, issues = read_keys(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is no text"
+        raise ValueError(f"expected a file of keys that can be read ({reason})") from error
+    if issues:
+        raise ValueError(f"{'; '.join(issues)} (`isslim keys new NAME` prints a line)")
+    return path
+
+
+class AccessSettings(BaseSettings):
+    """Who may ask the service ([deploy.md](deploy.md#access))."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="ignore", frozen=True)
+
+    api_keys_file: Annotated[Path | None, AfterValidator(_holds_keys), Unit("path")] = Field(
+        default=None,
+        description="file of keys, a line `<name> <scopes> <SHA-256>` each, as `isslim keys new` "
+        "prints it; read again when it changes. None: no key is asked for",
+    )
+    allowed_hosts: Annotated[str, Unit("names")] = Field(
+        default="",
+        description="where no key is asked for: further names by which the service may be "
+        "addressed (`Host`), with commas between them; `*`: any, which lets web pages of strangers "
+        "use it",
+    )
+    metrics_open: Annotated[bool, Unit("true or false")] = Field(
+        default=True, description="whether `/metrics` is answered without a key"
+    )
+
+    @property
+    def hosts(self) -> frozenset[str]:
+        """`allowed_hosts`, one by one, in lower case."""
+        names = (each.strip().lower() for each in self.allowed_hosts.split(","))
+        return frozenset(each for each in names if each)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a name or address, without brackets, means this machine and is reached from it alone.
+
+    Names other than `localhost` may mean anything.
+    """
+    try:
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        return False
