@@ -8,10 +8,12 @@ from typing import Any
 
 from isslim.runtime.bundle import LoadedModel
 from isslim.runtime.contract import TOKENS
+from isslim.runtime.graphs.model import LoadedGraph
 from isslim.runtime.graphs.recorded_inputs import NamedArrays
 from isslim.runtime.graphs.subprocess_session import SubprocessGraphSession
 from isslim.runtime.language.model import LoadedLanguageModel
 from isslim.runtime.language.tensors import LanguageTensors
+from isslim.service.array_trials import repeatable_run
 from isslim.service.context import AppContext
 from isslim.service.model_reference import ModelReference
 from isslim.service.serving.admission import Ticket
@@ -119,9 +121,11 @@ async def run_graph(
         names = graph.named(wanted)
         return graph.checked(decode()), names
 
-    _, (done,) = await context.variants.run(
+    encoded, (done,) = await context.variants.run(
         {opened.variant: graph}, encode, _run, ticket, opened.model
     )
+    if isinstance(opened.model, LoadedGraph):
+        ticket.repeatable = repeatable_run(*encoded, ticket.device)
     stages = {"queue": ticket.queue_ms, "run": done.run_ms}
     return FoundTensors(opened.variant, done.result, stages)
 

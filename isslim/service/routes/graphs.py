@@ -17,6 +17,7 @@ from isslim.runtime.graphs.model import LoadedGraph
 from isslim.runtime.graphs.recorded_inputs import GraphInterface, NamedArrays, read_runs
 from isslim.runtime.graphs.subprocess_session import SubprocessGraphSession
 from isslim.service.array_answers import check_bytes, check_entries, listed, not_finite
+from isslim.service.array_trials import repeatable_run
 from isslim.service.bodies import BodyLimits
 from isslim.service.context import context_of
 from isslim.service.parameters import TIMEOUT, ModelName, QueryDevice, QueryOutputs, QueryVariants
@@ -116,6 +117,7 @@ async def run_graph(
             return Timed(*done.output)
 
         encoded, runs = await context.variants.run(processes, encode, run_one, ticket, loaded)
+        ticket.repeatable = repeatable_run(encoded.arrays, encoded.outputs, device)
     stages = {
         "queue": ticket.queue_ms,
         "read": encoded.milliseconds,

@@ -6,14 +6,18 @@ import math
 from collections.abc import Sequence
 
 from isslim.store.comparisons import Tally
+from isslim.types.kinds.graphs import GRAPHS
 from isslim.types.kinds.language import LANGUAGE
 from isslim.types.kinds.questions import QUESTIONS
 from isslim.types.schemas.aliases import Alias, Candidate, Rule
 from isslim.types.schemas.trials import Decision, Figure, Role, Trial, TrialReport
 
+_UNITS = {LANGUAGE.name: " nats per token", QUESTIONS.name: " of the answers"}
+"""Of the change, by the kind of model; an output's change is relative to its spread."""
 COMPARED = {
     LANGUAGE.name: ("/score", "/generate", "/v1/completions"),
     QUESTIONS.name: ("/qa",),
+    GRAPHS.name: ("/models/{model}/run", "/v2/models/{model}/infer"),
 }
 """Kinds of models whose answers are compared, and the requests of which they are."""
 Z = 1.959964
@@ -76,7 +80,8 @@ def report_of(alias: Alias, trials: list[Trial], task: str) -> TrialReport:
         task: the kind of its model.
     """
     compared = list(COMPARED.get(task, ()))
-    lines = [line for each in trials for line in _lines(each, compared)]
+    unit = _UNITS.get(task, " of the outputs' spread")
+    lines = [line for each in trials for line in _lines(each, compared, unit)]
     if not trials:
         lines = [f"{alias.alias} tries nothing beside {alias.target}"]
     return TrialReport(
@@ -135,12 +140,13 @@ def _exponential(figure: Figure) -> Figure:
     )
 
 
-def _lines(trial: Trial, compared: Sequence[str]) -> list[str]:
+def _lines(trial: Trial, compared: Sequence[str], unit: str) -> list[str]:
     """A trial in words.
 
     Args:
         trial: as it stands.
         compared: requests that are.
+        unit: of the change.
     """
     head = f"{trial.role} {trial.candidate}: {trial.requests:,} requests compared"
     if trial.failed:
@@ -155,7 +161,6 @@ def _lines(trial: Trial, compared: Sequence[str]) -> list[str]:
         shown = _words(trial.difference, "{:+.4f}")
         lines.append(f"- log-probability per token: {shown} nats against the alias's")
     if trial.change is not None and trial.same is not None and trial.time_ratio is not None:
-        unit = " nats per token" if trial.difference is not None else " of the answers"
         lines.append(f"- change: {_words(trial.change, '{:.4f}')}{unit}")
         lines.append(f"- same decisions: {_words(trial.same, '{:.2%}')}")
         lines.append(f"- time: {_words(trial.time_ratio, '{:.2f}')} of the alias's")

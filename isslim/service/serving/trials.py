@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -148,7 +149,12 @@ class Trials:
         except Exception:  # of what the alias points at, or the queue: there is no comparison
             self._drop(alias, candidate)
             return
-        figures = other.against(own)
+        loop = asyncio.get_running_loop()
+        figures = await loop.run_in_executor(None, other.against, own)
+        if not math.isfinite(figures["change"]):
+            _LOG.error("%s gives other outputs than %s", candidate, alias.target)
+            self._tally(alias, candidate).failed += 1
+            return
         self._tally(alias, candidate).note(figures)
         self._metrics.observe(alias.alias, figures, is_text=own.log_prob is not None)
 
@@ -157,7 +163,8 @@ class Trials:
         ticket = Ticket(deadline=deadline, is_background=True)
         model = await self._models.load(target.model, repeatable.kind, ticket)
         variants = [] if target.variant is None else [target.variant]
-        sessions = await self._models.open(model, variants, repeatable.device, ticket)
+        opener = self._models.open_processes if repeatable.in_own_process else self._models.open
+        sessions = await opener(model, variants, repeatable.device, ticket)
         (session,) = sessions.values()
         return await self._executor.submit(repeatable.run(model, session), ticket, model)
 

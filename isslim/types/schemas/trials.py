@@ -39,11 +39,12 @@ class Trial(BaseModel):
     )
     change: Figure | None = Field(
         description="what rules are about. Of a language model the absolute difference, of "
-        "question answering the share of other answers; null: nothing was compared"
+        "question answering the share of other answers, of a graph the change of its outputs, "
+        "relative to their spread; null: nothing was compared"
     )
     same: Figure | None = Field(
-        description="share of the same decisions: the most likely token at every position, or the "
-        "answer; null: nothing was compared"
+        description="share of the same decisions: the most likely token at every position, the "
+        "answer, or the largest of an output's last axis; null: nothing was compared"
     )
     time_ratio: Figure | None = Field(
         description="its time / the alias's, geometric mean; null: nothing was compared"
