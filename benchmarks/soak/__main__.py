@@ -161,7 +161,7 @@ def _memory(url: str, pid: int, minutes: float) -> dict[str, Any]:
         if at >= min(len(shown), minutes):
             shown.append(sizes[-1])
             _, said = connection.ask("GET", "/metrics")
-            loaded.append(int(float(said.split("\nmodels_loaded ")[1].split()[0])))
+            loaded.append(int(float(said.split("\nisslim_models_loaded ")[1].split()[0])))
             families.append(memory_mb(pid))
         if at >= minutes:
             break

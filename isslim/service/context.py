@@ -98,6 +98,7 @@ class AppContext:
             settings.memory_limit_bytes,
             settings.threads,
             settings.graph_memory_bytes,
+            lambda step, seconds: metrics.model_loads.labels(step).observe(seconds),
         )
         return cls(
             settings=settings,
@@ -146,10 +147,22 @@ class AppContext:
         self.metrics.forget_model(bundle_id)
         self.siblings.tell(REMOVED, bundle_id)
 
-    def note_models(self) -> None:
-        """Updates the gauges of models in memory."""
+    def note_own(self) -> None:
+        """Updates what this process alone knows: its models in memory."""
+        self.metrics.note_process()
         self.metrics.models.set(self.models.count())
         self.metrics.model_bytes.set(self.models.memory_bytes())
+
+    def note_jobs(self) -> None:
+        """Updates what the database says of jobs and workers."""
+        try:
+            counts, oldest = self.queue.counts(), self.queue.records.oldest_queued_seconds()
+            workers = self.locks.held()
+        except Exception:
+            # Whatever it is: all other figures are needed most when something does not work.
+            self.metrics.jobs.note_silence()
+        else:
+            self.metrics.jobs.note(counts, oldest, workers)
 
     def check_readable(self) -> dict[str, int]:
         """Looks whether database and storage can be read; returns the number of jobs by state.

@@ -55,7 +55,7 @@ def _looked(subject: str, look: Callable[[], str], advice: str) -> Finding:
 def _worker(settings: ServiceSettings) -> Finding:
     advice = "jobs wait until there is one: isslim worker, or isslim serve for both"
     try:
-        lives = locks_of(settings).any_held()
+        lives = locks_of(settings).held()
     except (Unavailable, OSError) as error:
         return Finding(subject="worker", state="wrong", detail=str(error), advice=advice)
     if lives:

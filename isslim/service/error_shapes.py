@@ -14,6 +14,9 @@ from pydantic import BaseModel, Field
 
 from isslim.types.schemas.problems import ProblemDocument
 
+GRPC = "open-inference-grpc"
+"""The protocol of what comes over gRPC."""
+
 
 @dataclass(frozen=True)
 class ShapedError:
@@ -35,17 +38,20 @@ class ErrorShape:
     """How a protocol tells its clients of errors.
 
     Attributes:
+        protocol: its name, a label of metrics.
         media_type: of the body.
         schema: of the body.
         of: the answer to a request that was refused.
     """
 
+    protocol: str
     media_type: str
     schema: type[BaseModel]
     of: Callable[[ProblemDocument], ShapedError]
 
 
 PROBLEM = ErrorShape(
+    "isslim",
     "application/problem+json",
     ProblemDocument,
     lambda problem: ShapedError(problem.status, problem),
@@ -108,10 +114,10 @@ def completion_error(problem: ProblemDocument) -> ShapedError:
 
 
 SHAPES: tuple[tuple[str, ErrorShape], ...] = (
-    ("/v2", ErrorShape("application/json", InferenceError, _inference_error)),
+    ("/v2", ErrorShape("open-inference", "application/json", InferenceError, _inference_error)),
     (
         "(/models/[^/]+)?/(v1|tokenize|detokenize|tokenizer_info)",
-        ErrorShape("application/json", CompletionError, completion_error),
+        ErrorShape("openai", "application/json", CompletionError, completion_error),
     ),
 )
 """Regular expressions of whole beginnings of paths, and the shape of errors there."""
@@ -123,3 +129,8 @@ def shape_of(path: str) -> ErrorShape:
     `/v2` is the beginning of `/v2` and `/v2/models`, not of `/v2x`.
     """
     return next((shape for begin, shape in SHAPES if re.match(f"{begin}(/|$)", path)), PROBLEM)
+
+
+def protocol_of(path: str | None) -> str:
+    """The protocol of a path; None: of a call over gRPC, which has none."""
+    return GRPC if path is None else shape_of(path).protocol

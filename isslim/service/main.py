@@ -115,7 +115,7 @@ def create_app(
     app.add_middleware(Compression, **GZIP)
     app.add_middleware(ServedModel, trials=context.trials)
     app.add_middleware(Access, control=context.access)
-    app.add_middleware(RequestMetrics, histogram=context.metrics.requests)
+    app.add_middleware(RequestMetrics, metrics=context.metrics)
     app.add_middleware(RequestId)
     return app
 

@@ -7,11 +7,11 @@ import time
 from contextlib import suppress
 from dataclasses import dataclass
 
-from prometheus_client import Histogram
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from isslim.service.large_bodies import LargeBodies, LargePlace
-from isslim.service.problems import RequestError, answer, problem_of
+from isslim.service.metrics import Metrics
+from isslim.service.problems import RequestError, noted_problem, refused
 from isslim.service.request_id import header_of
 
 _LOG = logging.getLogger("service.requests")
@@ -76,7 +76,7 @@ class BodyLimit:
             return
         limit = self._limits.of(scope["path"])
         if _declared_bytes(scope) > limit:
-            await _answered(_too_large(limit), scope, receive, send)
+            await refused(_too_large(limit), scope, receive, send)
             return
         received, started = 0, False
         place, refusal = LargePlace(self._large), None
@@ -107,7 +107,7 @@ class BodyLimit:
         finally:
             place.give_back()
         if refusal is not None and not started:
-            await _answered(refusal, scope, receive, send)
+            await refused(refusal, scope, receive, send)
 
 
 def _declared_bytes(scope: Scope) -> int:
@@ -120,20 +120,16 @@ def _too_large(limit: int) -> RequestError:
     return RequestError("too-large", f"the body is larger than the limit of {limit:,} bytes")
 
 
-async def _answered(refusal: RequestError, scope: Scope, receive: Receive, send: Send) -> None:
-    await answer(scope["path"], problem_of(refusal))(scope, receive, send)
-
-
 class RequestMetrics:
     """Times and logs every request; the metric names the template of its route, never the path.
 
     Args:
         app: what comes behind.
-        histogram: of seconds, by method, route and status.
+        metrics: where its seconds are recorded, by method, route and status.
     """
 
-    def __init__(self, app: ASGIApp, histogram: Histogram) -> None:
-        self._app, self._histogram = app, histogram
+    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+        self._app, self._metrics = app, metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Forwards everything."""
@@ -155,7 +151,9 @@ class RequestMetrics:
             seconds = time.perf_counter() - started
             # Clients may invent methods; a metric's labels are a closed set.
             method = scope["method"] if scope["method"] in _METHODS else "other"
-            self._histogram.labels(method, route, str(status)).observe(seconds)
+            self._metrics.requests.labels(method, route, str(status)).observe(seconds)
+            if status >= 400:
+                self._metrics.note_refusal(noted_problem(scope))
             if not scope["path"].startswith(_QUIET):
                 facts = {"method": method, "route": route, "path": scope["path"], "status": status}
                 _LOG.info("request", extra={**facts, "ms": round(1e3 * seconds, 3)})

@@ -13,6 +13,7 @@ from fastapi.responses import Response
 from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 from starlette.routing import Match
+from starlette.types import Receive, Scope, Send
 
 from isslim.runtime.errors import (
     DeviceUnavailable,
@@ -220,7 +221,31 @@ def _methods(request: Request) -> list[str]:
 
 def _answered(request: Request, error: Exception) -> Response:
     # One that is not in the tables goes on to the server's log.
-    return answer(request.scope["path"], problem_of(error))
+    return answer(request.scope["path"], _noted(request.scope, problem_of(error)))
+
+
+async def refused(refusal: RequestError, scope: Scope, receive: Receive, send: Send) -> None:
+    """Answers a request that is refused before it reaches its route.
+
+    Args:
+        refusal: why.
+        scope: of the request.
+        receive: of its connection.
+        send: of its connection.
+    """
+    response = answer(scope["path"], _noted(scope, problem_of(refusal)))
+    await response(scope, receive, send)
+
+
+def _noted(scope: Scope, problem: ProblemDocument) -> ProblemDocument:
+    """The problem; its kind is kept for those who count."""
+    scope.setdefault("state", {})["problem"] = problem.type
+    return problem
+
+
+def noted_problem(scope: Scope) -> str:
+    """The kind of problem that a request was answered with; empty: none."""
+    return str(scope.get("state", {}).get("problem", ""))
 
 
 def _of_invalid_parameters(request: Request, error: Exception) -> Response:

@@ -88,7 +88,7 @@ def serve(
 
     async def note_life() -> None:
         siblings.beat()
-        context.note_models()  # for those whose `/metrics` is asked for
+        context.note_own()  # for those whose `/metrics` is asked for
 
     config = uvicorn.Config(
         app,

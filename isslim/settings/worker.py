@@ -57,6 +57,14 @@ class WorkerSettings(StoreSettings, TimingSettings):
         default_factory=lambda: [sys.executable, "-P", "-m", "isslim.compress.worker.child"],
         description="command that runs a job; the job's folder is appended",
     )
+    worker_metrics_port: Annotated[int | None, Field(ge=1, le=65535), Unit("port")] = Field(
+        default=None,
+        description="port of the worker's own metrics, `GET /metrics`; none: not offered. Each "
+        "worker of a host needs its own",
+    )
+    worker_metrics_host: Annotated[str, Unit("address")] = Field(
+        default="127.0.0.1", description="address to listen on for the worker's own metrics"
+    )
     queue_poll_seconds: Seconds = Field(
         default=0.2, description="interval at which the queues are polled"
     )

@@ -54,8 +54,8 @@ class Locks(Protocol):
     def is_held(self, executor_id: str) -> bool:
         """Whether a living worker holds the lock; checking never keeps a worker from taking it."""
 
-    def any_held(self) -> bool:
-        """Whether there is a living worker at all."""
+    def held(self) -> int:
+        """How many workers live."""
 
 
 class FileLocks:
@@ -88,8 +88,8 @@ class FileLocks:
         """
         return _is_locked(self._file(executor_id))
 
-    def any_held(self) -> bool:
-        """Whether a living worker of this machine holds any lock; no folder, no worker.
+    def held(self) -> int:
+        """How many locks living workers of this machine hold; no folder, no worker.
 
         Raises:
             OSError: when the files cannot be opened.
@@ -97,8 +97,8 @@ class FileLocks:
         try:
             paths = list(self._folder.iterdir())
         except FileNotFoundError:
-            return False
-        return any(_is_locked(path) for path in paths)
+            return 0
+        return sum(_is_locked(path) for path in paths)
 
     def _file(self, executor_id: str) -> Path:
         return self._folder / hashlib.sha256(executor_id.encode()).hexdigest()[:16]
@@ -150,25 +150,27 @@ class PostgresLocks:
         """
         # pg_locks shows a lock on a 64-bit number as two halves of 32 bits, with objsubid 1.
         high, low = divmod(_key(executor_id) % (1 << 64), 1 << 32)
-        return self._sees("and classid = %s::bigint::oid and objid = %s::bigint::oid", high, low)
+        which: LiteralString = "and classid = %s::bigint::oid and objid = %s::bigint::oid"
+        return self._count(which, high, low) > 0
 
-    def any_held(self) -> bool:
-        """Whether any advisory lock is held in the database; only workers hold one for long.
+    def held(self) -> int:
+        """How many advisory locks are held in the database; only workers hold one for long.
 
         Raises:
             Unavailable: when the server does not answer.
         """
-        return self._sees("")
+        return self._count("")
 
-    def _sees(self, which: LiteralString, *values: int) -> bool:
+    def _count(self, which: LiteralString, *values: int) -> int:
         query = (
-            "select 1 from pg_locks join pg_database on pg_database.oid = pg_locks.database "
+            "select count(*) from pg_locks join pg_database on pg_database.oid = pg_locks.database "
             "where locktype = 'advisory' and granted and datname = current_database() "
-            f"and objsubid = 1 {which} limit 1"
+            f"and objsubid = 1 {which}"
         )
         try:
             with psycopg.connect(self._url, autocommit=True, connect_timeout=5) as connection:
-                return connection.execute(query, values).fetchone() is not None
+                row = connection.execute(query, values).fetchone()
+                return int(row[0]) if row is not None else 0
         except psycopg.Error as error:
             raise Unavailable(str(error).strip()) from error
 

@@ -165,6 +165,14 @@ class JobRecords:
             ).all()
         return {state.value: 0 for state in JobState} | {row[0]: row[1] for row in rows}
 
+    def oldest_queued_seconds(self) -> float:
+        """How long the job that has waited longest is queued; 0 where none is."""
+        oldest = sa.select(sa.func.min(_JOBS.c.updated_at)).where(_JOBS.c.state == JobState.QUEUED)
+        with self.engine.connect() as connection:
+            since = connection.execute(oldest).scalar()
+        # Clocks of other machines may be ahead.
+        return 0.0 if since is None else max(0.0, (_now() - since).total_seconds())
+
     def begin(self, job_id: str, run: int) -> int | None:
         """Marks a run as running and counts the attempt.
 

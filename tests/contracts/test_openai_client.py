@@ -24,7 +24,7 @@ def found(clients: Path, url: str) -> dict[str, Any]:
     assert done.returncode == 0, done.stderr
     calls: dict[str, Any] = json.loads(done.stdout)
     limit = time.monotonic() + 1
-    while "inference_pending 0.0" not in httpx.get(f"{url}/metrics").text:
+    while "isslim_inference_pending 0.0" not in httpx.get(f"{url}/metrics").text:
         assert time.monotonic() < limit, "runs go on although their senders have left"
         time.sleep(0.05)
     return calls

@@ -79,7 +79,7 @@ def test_request_whose_time_is_over_before_its_turn_is_refused_and_never_run(
     registry = client.app.state.context.metrics.registry  # type: ignore[attr-defined]
 
     def runs() -> float:
-        return float(registry.get_sample_value("inference_shared_inputs_count"))
+        return float(registry.get_sample_value("isslim_inference_shared_inputs_count"))
 
     before = runs()
     for path in ("/score", "/models/tiny/latency"):
@@ -98,7 +98,7 @@ def test_further_requests_are_refused_with_when_to_come_again_where_too_many_wai
     registry = client.app.state.context.metrics.registry  # type: ignore[attr-defined]
     with ThreadPoolExecutor(2) as threads:
         waiting = [threads.submit(ask, client, "/score", "20000") for _ in range(2)]
-        while registry.get_sample_value("inference_pending") != 2:
+        while registry.get_sample_value("isslim_inference_pending") != 2:
             assert not busy.wait(0.002)
         answer = ask(client, "/score", "20000")
         problem(answer, 503, "overloaded")

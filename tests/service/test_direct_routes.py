@@ -86,7 +86,8 @@ def test_answer_is_the_same_as_through_the_framework(
 def test_requests_are_counted_under_the_same_route(direct: TestClient, routed: TestClient) -> None:
     for client in (direct, routed):
         client.post("/score", json={"model": "nope", "texts": ["a"]})
-        counted = 'count{method="POST",route="/score",status="404"}'
+        labels = 'http_request_method="POST",http_response_status_code="404",http_route="/score"'
+        counted = f"count{{{labels}}}"
         assert counted in client.get("/metrics").text
 
 

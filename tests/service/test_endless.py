@@ -144,8 +144,8 @@ def test_run_ends_when_its_sender_leaves(copy: Path) -> None:
             answer = httpx.post(f"{service_url}{RUN}", json=SHORT, timeout=20)
             assert answer.json()["variants"][0]["outputs"] == {"y": [3.0]}
         metrics = httpx.get(f"{service_url}/metrics").text
-        assert 'route="/models/{model}/run",status="499"' in metrics
-        assert "inference_pending 0.0" in metrics
+        assert 'http_response_status_code="499",http_route="/models/{model}/run"' in metrics
+        assert "isslim_inference_pending 0.0" in metrics
 
 
 def test_model_can_be_deleted_while_it_runs(busy: tuple[str, served, list[int]]) -> None:

@@ -44,7 +44,7 @@ def service(published: Published) -> Iterator[served]:
 
 def pending(url: str) -> float:
     lines = httpx.get(f"{url}/metrics").text.splitlines()
-    (found,) = [line for line in lines if line.partition(" ")[0].endswith("inference_pending")]
+    (found,) = [line for line in lines if line.startswith("isslim_inference_pending ")]
     return float(found.split()[1])
 
 

@@ -344,10 +344,10 @@ def test_latency_of_a_graph_is_measured_at_the_shape_that_is_named(
 def test_runs_are_counted_and_documented(client: TestClient, model: LoadedGraph) -> None:
     client.post(RUN, json={"inputs": {"ids": IDS}})
     text = client.get("/metrics").text
-    assert 'route="/models/{model}/run",status="200"' in text
-    assert (
-        f'inference_run_seconds_count{{device="cpu",model="{model.id}",variant="original"}}' in text
-    )
+    assert 'http_response_status_code="200",http_route="/models/{model}/run"' in text
+    labels = f'model_id="{model.id}",protocol="isslim",variant="original"'
+    label = f'device="cpu",model="{model.manifest.name}",{labels}'
+    assert f"isslim_inference_run_seconds_count{{{label}}}" in text
     document = client.get("/openapi.json").json()
     operation = document["paths"]["/models/{model}/run"]["post"]
     assert set(operation["requestBody"]["content"]) == {

@@ -97,16 +97,16 @@ def test_waits_are_counted_by_model_variant_and_device(two: tuple[TestClient, st
     counts = [
         line
         for line in client.get("/metrics").text.splitlines()
-        if line.startswith("inference_queue_seconds_count")
+        if line.startswith("isslim_inference_queue_seconds_count")
     ]
     expected = [
-        f'device="cpu",model="{other}",variant="original"',
-        f'device="cpu",model="{other}",variant="compressed"',
-        'device="",model="",variant=""',
-        f'device="",model="{other}",variant=""',
+        f'device="cpu",model="other",model_id="{other}",protocol="isslim",variant="original"',
+        f'device="cpu",model="other",model_id="{other}",protocol="isslim",variant="compressed"',
+        'device="",model="",model_id="",protocol="isslim",variant=""',
+        f'device="",model="other",model_id="{other}",protocol="isslim",variant=""',
     ]
     assert sorted(counts) == sorted(
-        f"inference_queue_seconds_count{{{labels}}} 1.0" for labels in expected
+        f"isslim_inference_queue_seconds_count{{{labels}}} 1.0" for labels in expected
     )
 
 

@@ -296,7 +296,7 @@ def test_full_service_and_its_deadline_are_told_apart(published: Published) -> N
     ):
         completed(client, max_tokens=1)
         stream = threads.submit(client.post, "/v1/completions", json=long | {"stream": True})
-        while "inference_pending 1.0" not in client.get("/metrics").text:
+        while "isslim_inference_pending 1.0" not in client.get("/metrics").text:
             time.sleep(0.01)
         full = client.post("/v1/completions", json=ASK)
         assert fault(full, 503, "overloaded", None)["type"] == "server_error"

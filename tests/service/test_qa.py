@@ -228,10 +228,10 @@ def test_latency_of_a_reader_is_measured_on_contexts(client: TestClient) -> None
 def test_questions_are_counted_and_listed(client: TestClient, model: LoadedQuestionModel) -> None:
     client.post("/qa", json={"model": "reader", **PAIRS[0]})
     text = client.get("/metrics").text
-    assert 'route="/qa",status="200"' in text
-    assert (
-        f'inference_run_seconds_count{{device="cpu",model="{model.id}",variant="original"}}' in text
-    )
+    assert 'http_response_status_code="200",http_route="/qa"' in text
+    labels = f'model_id="{model.id}",protocol="isslim",variant="original"'
+    label = f'device="cpu",model="{model.manifest.name}",{labels}'
+    assert f"isslim_inference_run_seconds_count{{{label}}}" in text
     (listed,) = client.get("/models").json()
     assert (listed["task"], listed["metric"]) == ("question-answering", "f1")
 

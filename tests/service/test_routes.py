@@ -174,9 +174,9 @@ def test_metrics_and_health(client: TestClient) -> None:
     assert client.get("/health/live").json()["status"] == "ok"
     assert client.get("/health/ready").json()["detail"].startswith("1 models")
     text = client.get("/metrics").text
-    assert 'route="/score",status="200"' in text
-    assert 'inference_run_seconds_count{device="cpu"' in text
-    assert 'jobs{state="queued"}' in text
+    assert 'http_response_status_code="200",http_route="/score"' in text
+    assert 'isslim_inference_run_seconds_count{device="cpu"' in text
+    assert 'isslim_jobs{state="queued"}' in text
 
 
 def test_compress_queues_one_job_for_equal_requests(client: TestClient, trained: Trained) -> None:

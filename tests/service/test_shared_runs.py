@@ -41,7 +41,7 @@ def held(client: TestClient, waiting: int) -> Iterator[None]:
     with occupied(client) as go:
         yield
         # From its admission to its first turn a request waits for nothing else.
-        while context.metrics.registry.get_sample_value("inference_pending") != waiting:
+        while context.metrics.registry.get_sample_value("isslim_inference_pending") != waiting:
             assert not go.wait(0.002)
 
 
@@ -62,7 +62,7 @@ def together(client: TestClient, model: str, variant: str) -> list[dict[str, Any
 
 def runs_and_inputs(client: TestClient) -> tuple[float, float]:
     registry = client.app.state.context.metrics.registry  # type: ignore[attr-defined]
-    names = ("inference_shared_inputs_count", "inference_shared_inputs_sum")
+    names = ("isslim_inference_shared_inputs_count", "isslim_inference_shared_inputs_sum")
     runs, inputs = (registry.get_sample_value(name) for name in names)
     return runs, inputs
 

@@ -88,7 +88,7 @@ def test_service_ends_beside_a_long_run_and_an_answer_that_nobody_reads(
         assert reader.recv(12) == b"HTTP/1.1 200"
         long = asked(url, {"model": "tiny", "token_ids": [[3] * 3_900_000]})
         limit = time.monotonic() + 20
-        while "inference_pending 1.0" not in httpx.get(f"{url}/metrics").text:
+        while "isslim_inference_pending 1.0" not in httpx.get(f"{url}/metrics").text:
             assert time.monotonic() < limit
         assert seconds_to_end(service, signal.SIGTERM) < 6
         for each in (reader, long):

@@ -81,13 +81,13 @@ def comes_true(what: Callable[[], bool]) -> bool:
 def held_once(locks: Locks) -> None:
     """The life of a lock, whatever its kind."""
     assert not locks.is_held("w")
-    assert not locks.any_held()
+    assert not locks.held()
     held = locks.acquire("w")
     assert held is not None
     for _ in range(2):  # a look changes nothing
         assert locks.is_held("w")
         assert not locks.is_held("other")
-        assert locks.any_held()
+        assert locks.held()
     assert locks.acquire("w") is None
     other = locks.acquire("other")
     assert other is not None
@@ -96,7 +96,7 @@ def held_once(locks: Locks) -> None:
     assert locks.is_held("w")
     held.close()
     assert comes_true(lambda: not locks.is_held("w"))
-    assert not locks.any_held()
+    assert not locks.held()
     again = locks.acquire("w")
     assert again is not None
     again.close()
@@ -140,14 +140,14 @@ def test_look_of_a_moment_is_waited_for_and_a_worker_is_not(locks: FileLocks) ->
 def test_lock_that_cannot_be_looked_at_is_an_error(tmp_path: Path) -> None:
     locks = FileLocks(tmp_path / "locks")
     (tmp_path / "locks").write_text("no folder")
-    for look in (locks.any_held, lambda: locks.is_held("w")):
+    for look in (locks.held, lambda: locks.is_held("w")):
         with pytest.raises(NotADirectoryError, match="locks"):
             look()
 
 
 def test_a_look_at_locks_makes_no_folder(tmp_path: Path) -> None:
     locks = FileLocks(tmp_path / "home" / "locks")
-    assert not locks.any_held()
+    assert not locks.held()
     assert not locks.is_held("w")
     assert list(tmp_path.iterdir()) == []
 
@@ -314,7 +314,7 @@ def test_worker_looks_every_two_seconds_until_it_is_stopped(jobs: Jobs) -> None:
 
 def test_server_that_does_not_answer_is_unavailable() -> None:
     locks = PostgresLocks(f"postgresql://iss@127.0.0.1:{free_port()}/none")
-    for look in (locks.any_held, lambda: locks.is_held("w")):
+    for look in (locks.held, lambda: locks.is_held("w")):
         with pytest.raises(Unavailable, match="refused"):
             look()
 
@@ -326,7 +326,7 @@ def test_server_that_says_nothing_is_unavailable_after_some_seconds() -> None:
         ended.start()
         began = time.monotonic()
         with pytest.raises(Unavailable):
-            locks.any_held()
+            locks.held()
         assert time.monotonic() - began < 10.0
         ended.cancel()
 
@@ -350,7 +350,7 @@ def test_lock_of_a_server_is_of_one_database_and_of_one_kind(postgres: str) -> N
     held = locks.acquire("w")
     assert held is not None
     assert not others.is_held("w")
-    assert not others.any_held()
+    assert not others.held()
     theirs = others.acquire("w")
     assert theirs is not None
     theirs.close()

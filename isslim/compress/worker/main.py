@@ -21,9 +21,11 @@ from pathlib import Path
 
 from dbos import DBOS, DBOSClient
 
+from isslim.compress.worker.job_events import JobEvents
+from isslim.compress.worker.metrics import WorkerMetrics
 from isslim.compress.worker.supervised_inspection import supervise_inspection
 from isslim.compress.worker.supervision import collect_garbage, supervise
-from isslim.settings.environment import read_or_exit
+from isslim.settings.environment import BAD_SETTINGS, read_or_exit
 from isslim.settings.worker import WorkerSettings
 from isslim.store.bundles import BundleStore
 from isslim.store.errors import NotFound
@@ -58,6 +60,16 @@ def main() -> int:
             f"another worker is running as '{executor_id}'; give this one another ISS_EXECUTOR_ID\n"
         )
         return ID_IN_USE
+    metrics = WorkerMetrics()
+    if settings.worker_metrics_port is not None:
+        try:
+            metrics.serve(settings.worker_metrics_host, settings.worker_metrics_port)
+        except OSError as error:
+            sys.stderr.write(
+                f"isslim worker: ISS_WORKER_METRICS_PORT is {settings.worker_metrics_port}: "
+                f"expected a free port ({error}); each worker of a host needs its own\n"
+            )
+            return BAD_SETTINGS
     stopped = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopped.set())
@@ -68,7 +80,8 @@ def main() -> int:
             records, inspections, settings.work, UploadStore(settings), BundleStore(settings)
         )
 
-    _launch(settings, records, inspections, executor_id, remove_unneeded)
+    events = JobEvents(records, metrics)
+    _launch(settings, records, inspections, executor_id, remove_unneeded, events)
     remove_unneeded()
     client = DBOSClient(system_database_url=records.url)
     reaper = threading.Thread(
@@ -98,6 +111,7 @@ def _launch(
     inspections: InspectionRecords,
     executor_id: str,
     remove_unneeded: Callable[[], None],
+    events: JobEvents,
 ) -> None:
     DBOS(
         config={
@@ -113,7 +127,9 @@ def _launch(
 
     @DBOS.step(name="run-child", preemptible=True)
     async def run_child(job_id: str, run: int) -> str:
-        state = await supervise(records, settings.child_command, work, job_id, run)
+        with events.attending(job_id, run) as attended:
+            state = await supervise(records, settings.child_command, work, job_id, run)
+            attended.state = state
         try:
             await asyncio.to_thread(remove_unneeded)
         except Exception:

@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
+from isslim.compress.worker.job_events import enter_stage
 from isslim.store.aliases import AliasStore, Author
 from isslim.store.bundles import BundleStore
 from isslim.store.errors import Unavailable
@@ -274,6 +275,7 @@ async def _listen(stream: asyncio.StreamReader, known: Supervised) -> None:
             with suppress(ValidationError):
                 known.chart(content)
         elif {"stage", "progress", "message"} <= content.keys():
+            enter_stage(content["stage"])
             known.stage, known.progress, known.message = (
                 content["stage"],
                 content["progress"],

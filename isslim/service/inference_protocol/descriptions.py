@@ -82,8 +82,8 @@ def statistics(context: AppContext, reference: ModelReference | None) -> list[Mo
         UnknownVariant: when it has no such variant.
     """
     families = {each.name: each for each in context.metrics.of_all_processes().collect()}
-    queued = _durations(families.get("inference_queue_seconds"))
-    ran = _durations(families.get("inference_run_seconds"))
+    queued = _durations(families.get("isslim_inference_queue_seconds"))
+    ran = _durations(families.get("isslim_inference_run_seconds"))
     if reference is None:
         asked = [(model, model, variant) for model, variant in ran]
     else:
@@ -118,7 +118,7 @@ def _durations(histogram: Metric | None) -> dict[tuple[str, str], Duration]:
     """Counts and sums by model and variant, on all devices; None: nothing ran yet."""
     found: dict[tuple[str, str], Duration] = defaultdict(Duration)
     for sample in [] if histogram is None else histogram.samples:
-        duration = found[sample.labels["model"], sample.labels["variant"]]
+        duration = found[sample.labels["model_id"], sample.labels["variant"]]
         if sample.name.endswith("_count"):
             duration.count += int(sample.value)
         elif sample.name.endswith("_sum"):

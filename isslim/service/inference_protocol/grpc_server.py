@@ -153,9 +153,15 @@ class _InferenceService:
                 record.message_id = getattr(request, "id", "")
                 return await method(request, call)
         except Exception as error:
-            refusal = refusal_of(error)
+            refusal = self._refusal(error)
             record.status = refusal.code
             return refusal
+
+    def _refusal(self, error: Exception) -> Refusal:
+        """What is told of an error, which is counted."""
+        if isinstance(error, RequestError):
+            self._context.metrics.note_refusal(error.kind)
+        return refusal_of(error)
 
     def _admitted(self, call: Call) -> AbstractAsyncContextManager[Ticket]:
         seconds, left = self._context.settings.run_seconds, call.time_remaining()
@@ -282,7 +288,7 @@ class _InferenceService:
                 while (content := await call.read()) is not grpc.aio.EOF:
                     yield await self._streamed(content, call)
         except RequestError as error:
-            await call.abort(*refusal_of(error))
+            await call.abort(*self._refusal(error))
 
     async def _streamed(self, content: bytes, call: Call) -> Any:
         response, message_id = self._types["ModelStreamInferResponse"], ""
@@ -293,7 +299,7 @@ class _InferenceService:
                     record.message_id = message_id = request.id
                     return response(infer_response=await self._infer(request, call))
             except Exception as error:
-                record.status, text = refusal_of(error)
+                record.status, text = self._refusal(error)
                 return response(error_message=text, infer_response={"id": message_id})
 
 

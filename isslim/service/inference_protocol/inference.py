@@ -126,6 +126,9 @@ async def run_graph(
     )
     if isinstance(opened.model, LoadedGraph):
         ticket.repeatable = repeatable_run(*encoded, ticket.device)
+    if isinstance(graph, LanguageTensors):
+        tokens = int(encoded[0][TOKENS].size)
+        context.metrics.note_tokens(ticket.name, opened.variant, tokens, "scored")
     stages = {"queue": ticket.queue_ms, "run": done.run_ms}
     return FoundTensors(opened.variant, done.result, stages)
 

@@ -145,11 +145,17 @@ class _Begun:
                 found.append([*prompt, *(each.drawn.id for each in written)])
         return [each for each in found if each]
 
+    @property
+    def drawn(self) -> int:
+        """How many tokens were written."""
+        return sum(each.completion.drawn for each in self.writings)
+
     def usage(self) -> Usage:
         """How many tokens there were."""
-        drawn = sum(each.completion.drawn for each in self.writings)
-        total = self.prompt_tokens + drawn
-        return Usage(prompt_tokens=self.prompt_tokens, completion_tokens=drawn, total_tokens=total)
+        total = self.prompt_tokens + self.drawn
+        return Usage(
+            prompt_tokens=self.prompt_tokens, completion_tokens=self.drawn, total_tokens=total
+        )
 
 
 async def complete(http: Request, events: EventSender) -> Response | None:
@@ -205,7 +211,9 @@ async def complete(http: Request, events: EventSender) -> Response | None:
                     choices.append(begun.final(index))
                 await stream.send(choices)
         seconds = begun.seconds + sum(each.seconds for each in begun.writings)
-        context.metrics.runs.labels(ticket.model, variant, ticket.device).observe(seconds)
+        context.metrics.note_texts(
+            ticket.labels, variant, seconds, scored=begun.prompt_tokens, generated=begun.drawn
+        )
         ticket.repeatable = repeatable_texts(begun.whole(), "cpu", settings)
         if stream is not None:
             await stream.end(begun.usage() if request.stream_options.include_usage else None)

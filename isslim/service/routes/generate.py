@@ -237,8 +237,13 @@ def _result(
     texts: list[GeneratedText] = []
     for each in begun.texts:
         completion, run_ms = each.writing.completion, 1e3 * each.writing.seconds
-        labels = context.metrics.runs.labels(ticket.model, each.variant, ticket.device)
-        labels.observe((each.prompt_ms + run_ms) / 1e3)
+        context.metrics.note_texts(
+            ticket.labels,
+            each.variant,
+            (each.prompt_ms + run_ms) / 1e3,
+            scored=begun.prompt_tokens,
+            generated=completion.drawn,
+        )
         timing = GenerateTiming(
             queue_ms=ticket.queue_ms,
             tokenize_ms=begun.tokenize_ms,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import PlainTextResponse
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client.exposition import choose_encoder
 
 from isslim.service.context import Context
 from isslim.types.schemas.models import Health
@@ -40,10 +40,13 @@ def check_ready(context: Context) -> Health:
 
 @router.head("/metrics", include_in_schema=False)
 @router.get("/metrics", response_class=PlainTextResponse, summary="Prometheus metrics")
-def get_metrics(context: Context) -> Response:
-    """Request, queue and run latency by model, variant and device; job states; loaded models."""
-    for state, count in context.queue.counts().items():
-        context.metrics.jobs.labels(state).set(count)
-    context.note_models()
-    registry = context.metrics.of_all_processes()
-    return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
+def get_metrics(http: Request, context: Context) -> Response:
+    """Requests, queues and runs, models, jobs and workers, processes: of the whole service.
+
+    While the database does not answer, what it says of jobs is not known, and all else is.
+    """
+    context.note_jobs()
+    context.note_own()
+    # Prometheus names the formats that it reads.
+    encode, content_type = choose_encoder(http.headers.get("accept", ""))
+    return Response(encode(context.metrics.printed()), media_type=content_type)

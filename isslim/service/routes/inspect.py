@@ -58,7 +58,7 @@ async def inspect_upload(
         )
 
     await intake.refuse_unknown(request, {*files, "options"})
-    if not await run_in_threadpool(context.locks.any_held):
+    if not await run_in_threadpool(context.locks.held):
         raise RequestError(
             "no-worker",
             "a worker looks at uploads, and none is running: start one (`isslim worker`, or "

@@ -107,6 +107,9 @@ async def score_texts(http: Request) -> Response:
             return _scored(session, encoded.sequences, model.codec, request)
 
         encoded, runs = await context.variants.run(sessions, encode, run, ticket, model)
+    tokens = sum(map(len, encoded.sequences))
+    for variant in sessions:
+        context.metrics.note_tokens(ticket.name, variant, tokens, "scored")
     answer = ScoreResponse(
         model_id=model.id,
         model=model.manifest.name,

@@ -7,15 +7,16 @@ import math
 import re
 import time
 import uuid
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from types import TracebackType
 
 from fastapi import Request
 from starlette.types import Scope
 
-from isslim.service.metrics import Metrics
+from isslim.service.error_shapes import protocol_of
+from isslim.service.metrics import Metrics, RunLabels
 from isslim.service.problems import RequestError
 from isslim.service.request_id import request_id
 from isslim.service.serving.destinations import Destination
@@ -71,6 +72,8 @@ class Ticket:
 
     Attributes:
         model: id of the model, once it is loaded.
+        name: of the model, then.
+        protocol: by which the request came.
         device: where it runs, once its variants are open.
         variants: its variants, once they are open.
         queue_seconds: its total wait so far, for models to load and for its turns, and for others
@@ -87,6 +90,8 @@ class Ticket:
     """
 
     model: str = ""
+    name: str = ""
+    protocol: str = ""
     device: str = ""
     variants: Sequence[str] = ()
     queue_seconds: float = 0.0
@@ -117,6 +122,20 @@ class Ticket:
         """The variant of the alias that the request asks; None: it chooses itself."""
         return None if self.destination is None else self.destination.variant
 
+    @contextmanager
+    def waiting(self) -> Iterator[None]:
+        """Adds the duration of the block to the wait."""
+        began = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.queue_seconds += time.perf_counter() - began
+
+    @property
+    def labels(self) -> RunLabels:
+        """What its times are recorded under."""
+        return RunLabels(self.name, self.model, self.device, self.protocol)
+
     @property
     def served(self) -> str:
         """Which variants answer, as `<id>:<variant>` in their order; empty until they are open."""
@@ -139,6 +158,7 @@ class Admission:
     def __init__(self, limit: int, metrics: Metrics) -> None:
         self._limit, self._metrics = limit, metrics
         self._pending = 0
+        metrics.limit.set(limit)
 
     def is_half_full(self) -> bool:
         """Whether more than half of those that may wait or run do."""
@@ -163,7 +183,12 @@ class Admission:
         limit = Limit(seconds, setting)
         if requested is not None and requested < seconds:
             limit = Limit(requested, TIMEOUT_HEADER, by_sender=True)
-        ticket = Ticket(deadline=time.monotonic() + limit.seconds, key=_key(request), limit=limit)
+        ticket = Ticket(
+            deadline=time.monotonic() + limit.seconds,
+            key=_key(request),
+            limit=limit,
+            protocol=protocol_of(request.scope.get("path")),
+        )
         request.state.ticket = ticket
         if self._pending >= self._limit:
             raise RequestError(
@@ -177,9 +202,8 @@ class Admission:
         finally:
             self._count(-1)
             for variant in ticket.variants or [""]:
-                self._metrics.queued.labels(ticket.model, variant, ticket.device).observe(
-                    ticket.queue_seconds
-                )
+                labels = ticket.labels.of(variant)
+                self._metrics.queued.labels(*labels).observe(ticket.queue_seconds)
 
     def _count(self, change: int) -> None:
         self._pending += change

@@ -93,8 +93,8 @@ class VariantComparison:
         encoded, timed = await self.executor.submit(job(), ticket, owner)
         runs: list[ComparedRun[Result]] = []
         for variant, each in zip(sessions, timed, strict=True):
-            labels = self.metrics.runs.labels(ticket.model, variant, ticket.device)
-            labels.observe(each.run_ms / 1e3)
+            labels = ticket.labels.of(variant)
+            self.metrics.runs.labels(*labels).observe(each.run_ms / 1e3)
             speedup = timed[0].run_ms / each.run_ms if runs else None
             runs.append(ComparedRun(variant, each.result, each.run_ms, speedup))
         return encoded, runs

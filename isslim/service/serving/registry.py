@@ -11,9 +11,9 @@ import asyncio
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Hashable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from functools import partial
 from typing import Any, TypeVar
 
 from isslim.runtime.bundle import LoadedModel
@@ -58,6 +58,7 @@ class ModelRegistry:
             the requested one stays open.
         threads: of one run.
         graph_memory_bytes: memory limit of a graph's run in its own process.
+        observe_load: called with the name of a step and the seconds that it took.
     """
 
     def __init__(
@@ -67,11 +68,12 @@ class ModelRegistry:
         memory_limit_bytes: int,
         threads: int,
         graph_memory_bytes: int,
+        observe_load: Callable[[str, float], object] = lambda step, seconds: None,
     ) -> None:
         self.bundles, self.aliases = bundles, aliases
         self.names = ModelNames(bundles, aliases)
         self._limit, self._threads = memory_limit_bytes, threads
-        self._graph_memory_bytes = graph_memory_bytes
+        self._graph_memory_bytes, self._observe_load = graph_memory_bytes, observe_load
         self._loaded: OrderedDict[str, LoadedModel[Any]] = OrderedDict()
         self._lock, self._freed = threading.Lock(), FreedMemory()
         self._locks: dict[str, threading.Lock] = {}
@@ -98,7 +100,7 @@ class ModelRegistry:
             CorruptBundle: when it was changed on disk; it is closed, and others remain available.
             RequestError: (wrong-task) when it is a model of another kind.
         """
-        with _waiting(ticket):
+        with ticket.waiting():
             meaning = self._remembered(name)
             found = None if meaning is None else destination(meaning, ticket.key, continued)
             model = None if found is None else self._unchanged(found.model)
@@ -113,10 +115,11 @@ class ModelRegistry:
             if isinstance(model, kind):
                 self._keep(model)
             else:
-                model = await self._once((bundle_id, kind), lambda: self._open(bundle_id, kind))
+                opening = partial(self._timed, "files", lambda: self._open(bundle_id, kind))
+                model = await self._once((bundle_id, kind), opening)
         if not isinstance(model, kind):
             raise TypeError(f"'{name}' was opened as a {type(model).__name__}")
-        ticket.model = model.id
+        ticket.model, ticket.name = model.id, model.manifest.name
         return model
 
     async def open(
@@ -208,9 +211,16 @@ class ModelRegistry:
     ) -> Opened:
         if ready:
             return open_all()
-        with _waiting(ticket):
-            found = await self._once((model_id, what), lambda: self._present(model_id, open_all))
+        with ticket.waiting():
+            opening = partial(self._timed, "graphs", lambda: self._present(model_id, open_all))
+            found = await self._once((model_id, what), opening)
         self._make_room(model_id)
+        return found
+
+    def _timed(self, step: str, load_it: Callable[[], Opened]) -> Opened:
+        began = time.perf_counter()
+        found = load_it()
+        self._observe_load(step, time.perf_counter() - began)
         return found
 
     def _present(self, model_id: str, open_all: Callable[[], Opened]) -> Opened:
@@ -388,13 +398,3 @@ def _chosen(
     """The variants that a request asks for, or else those of the alias that it asks."""
     named = [] if ticket.variant is None else [ticket.variant]
     return list(variants) or named or model.default_variants(device)
-
-
-@contextmanager
-def _waiting(ticket: Ticket) -> Iterator[None]:
-    """Adds the duration of the block to a request's wait."""
-    began = time.perf_counter()
-    try:
-        yield
-    finally:
-        ticket.queue_seconds += time.perf_counter() - began

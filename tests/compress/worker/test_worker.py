@@ -251,14 +251,14 @@ def test_inspection_of_a_killed_worker_is_taken_up_by_a_peer(house: House) -> No
 
 def test_inspection_without_a_worker_waits(house: House) -> None:
     locks = locks_of(house.settings)
-    assert not locks.any_held()
+    assert not locks.held()
     asked = house.inspect("good")
     found = house.queue.inspection(asked)
     assert isinstance(found, PendingInspection)
     assert (found.id, found.state) == (asked, "queued")
     house.worker("one")
     assert house.answered(asked).understood
-    assert locks.any_held()
+    assert locks.held()
 
 
 def test_child_that_cannot_be_started_ends_the_job_and_is_told(house: House) -> None:

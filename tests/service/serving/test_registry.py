@@ -96,4 +96,4 @@ def test_what_was_counted_of_a_deleted_model_goes_with_it(
     client.delete(f"/models/{published.bundle_id}")
     text = client.get("/metrics").text
     assert published.bundle_id not in text
-    assert f'inference_run_seconds_count{{device="cpu",model="{kept}",variant="original"}}' in text
+    assert f'model="kept",model_id="{kept}",protocol="isslim",variant="original"' in text

@@ -19,13 +19,17 @@ from pathlib import Path
 import httpx
 import pytest
 
+from isslim.settings.cores import processors
 from tests.conftest import Published
+from tests.service.printed_metrics import Printed
 from tests.service.served import served
 from tests.service.test_shutdown import connected, follower
 
-ALIVE = 'http_server_request_duration_seconds_count{method="GET",route="/health/live",status="200"}'
+COUNT = "http_server_request_duration_seconds_count"
+OK = 'http_response_status_code="200"'
+ALIVE = f'{COUNT}{{http_request_method="GET",{OK},http_route="/health/live"}}'
 ASK = {"model": "tiny", "texts": ["the cat sees the river"]}
-COUNTED = 'http_server_request_duration_seconds_count{method="POST",route="/score",status="200"}'
+COUNTED = f'{COUNT}{{http_request_method="POST",{OK},http_route="/score"}}'
 
 
 @contextmanager
@@ -127,7 +131,14 @@ def test_killed_process_is_replaced_and_its_counts_are_kept(tmp_path: Path) -> N
             asked += 1
             assert time.monotonic() < limit
         assert {metric(service.url, ALIVE) for _ in range(6)} == {asked}
-        assert metric(service.url, 'jobs{state="queued"}') == 0
+        assert metric(service.url, 'isslim_jobs{state="queued"}') == 0
+        found = Printed(httpx.get(f"{service.url}/metrics").text)
+        pids = workers(service)
+        assert len(found.values("process_cpu_seconds_total")) == len(pids) == 2
+        assert all(found.value("process_open_fds", pid=str(pid)) > 0 for pid in pids)
+        assert found.value("isslim_build_info") == found.value("python_info") == 1
+        assert found.value("isslim_inference_limit") == 64 + max(2, processors())
+        assert len(found.values("python_gc_collections_total")) == 3
     assert service.process.returncode == -signal.SIGTERM
 
 
@@ -140,7 +151,7 @@ def test_two_processes_are_one_service(service: served) -> None:
 
     with ThreadPoolExecutor(8) as pool:  # until both have answered, and so have the model
         count = 0
-        while metric(url, "models_loaded") < 2:
+        while metric(url, "isslim_models_loaded") < 2:
             assert set(pool.map(asked, range(32))) == {200}
             count += 32
             assert count < 32 * 60
@@ -154,8 +165,8 @@ def test_two_processes_are_one_service(service: served) -> None:
     assert runs == count
 
     assert httpx.post(f"{url}/v2/repository/models/tiny/unload").status_code == 200
-    eventually(lambda: metric(url, "models_loaded") == 0, 10)
-    assert metric(url, "models_loaded_bytes") == 0
+    eventually(lambda: metric(url, "isslim_models_loaded") == 0, 10)
+    assert metric(url, "isslim_models_loaded_bytes") == 0
 
     latency = f"{url}/models/tiny/latency"
     with ThreadPoolExecutor(4) as pool:

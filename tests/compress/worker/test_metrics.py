@@ -1,0 +1,101 @@
+"""A worker's metrics and the events of its jobs."""
+
+from __future__ import annotations
+
+import logging
+import socket
+import subprocess
+import sys
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from isslim.compress.worker.job_events import JobEvents, enter_stage
+from isslim.compress.worker.metrics import WorkerMetrics
+from isslim.demo.ports import free_port
+from isslim.settings.environment import BAD_SETTINGS
+from isslim.store.queue import JobQueue
+from isslim.store.settings import StoreSettings
+from isslim.types.jobs import CompressionRequest, JobState, UploadRef
+from tests.service.printed_metrics import Printed
+
+REQUEST = CompressionRequest(model=UploadRef(sha256="0" * 64, filename="m.pt", size_bytes=1))
+
+
+@pytest.fixture
+def caught(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
+    caplog.set_level(logging.INFO, "worker.jobs")
+    return caplog
+
+
+def events_of(records: list[logging.LogRecord]) -> list[dict[str, object]]:
+    names = ("job_id", "run", "stage", "before", "outcome", "problem")
+    return [
+        {"event": each.message} | {n: getattr(each, n) for n in names if hasattr(each, n)}
+        for each in records
+    ]
+
+
+def test_events_of_a_job_are_lines_and_counts(
+    tmp_path: Path, caught: pytest.LogCaptureFixture
+) -> None:
+    queue = JobQueue(StoreSettings(home=tmp_path))
+    job = queue.enqueue(REQUEST)
+    metrics, port = WorkerMetrics(), free_port()
+    metrics.serve("127.0.0.1", port)
+    with JobEvents(queue.records, metrics).attending(job.id, 1) as attended:
+        for stage in ("ingest", "ingest", "search"):
+            enter_stage(stage)
+        queue.records.begin(job.id, 1)
+        queue.records.finish(job.id, 1, JobState.SUCCEEDED, model_id="m")
+        attended.state = JobState.SUCCEEDED
+    enter_stage("publish")  # of no job
+    ids = {"job_id": job.id, "run": 1}
+    assert events_of(caught.records) == [
+        {"event": "job taken", **ids},
+        {"event": "job stage", "stage": "ingest", "before": "", **ids},
+        {"event": "job stage", "stage": "search", "before": "ingest", **ids},
+        {"event": "job ended", "outcome": "succeeded", **ids},
+    ]
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
+        found = Printed(answer.read().decode())
+    labels = {"task": "", "mode": "calibrate", "outcome": "succeeded"}
+    assert found.value("isslim_job_seconds_count", **labels) == 1
+    assert found.value("isslim_worker_jobs_running") == 0
+    assert found.value("process_resident_memory_bytes") > 0
+    assert found.value("isslim_build_info") == 1
+    queue.close()
+
+
+def test_job_that_did_not_end_was_handed_back_and_a_cancelled_one_ended(
+    tmp_path: Path, caught: pytest.LogCaptureFixture
+) -> None:
+    queue = JobQueue(StoreSettings(home=tmp_path))
+    job = queue.enqueue(REQUEST)
+    events = JobEvents(queue.records, WorkerMetrics())
+    with pytest.raises(KeyboardInterrupt), events.attending(job.id, 1):
+        raise KeyboardInterrupt
+    queue.cancel(job.id)
+    with pytest.raises(KeyboardInterrupt), events.attending(job.id, 1):
+        raise KeyboardInterrupt
+    ids = {"job_id": job.id, "run": 1}
+    assert events_of(caught.records)[1::2] == [
+        {"event": "job handed back", **ids},
+        {"event": "job ended", "outcome": "cancelled", **ids},
+    ]
+    queue.close()
+
+
+def test_port_that_is_taken_is_refused_by_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ISS_HOME", str(tmp_path))
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        monkeypatch.setenv("ISS_WORKER_METRICS_PORT", str(port))
+        ran = subprocess.run(
+            [sys.executable, "-m", "isslim.compress.worker"], capture_output=True, text=True
+        )
+    assert ran.returncode == BAD_SETTINGS
+    assert ran.stderr.startswith(f"isslim worker: ISS_WORKER_METRICS_PORT is {port}: expected a")
