@@ -30,6 +30,7 @@ from isslim.types.manifest import FileRecord, Manifest
 from isslim.types.report import Report
 from isslim.types.schemas.generation import GenerateRequest, GenerateResponse, TokenEvent
 from isslim.types.schemas.graphs import GraphResponse
+from isslim.types.schemas.kinds import KindView
 from isslim.types.schemas.models import (
     About,
     Health,
@@ -42,6 +43,7 @@ from isslim.types.schemas.scores import ScoreResponse
 
 __all__ = ["Client", "Companions", "DamagedDownload", "GraphRun", "ProblemError", "Unreachable"]
 _FILES = TypeAdapter(list[FileRecord])
+_KINDS = TypeAdapter(list[KindView])
 _MODELS = TypeAdapter(list[ModelSummary])
 Json = dict[str, Any]
 
@@ -64,6 +66,10 @@ class Client(JobsClient, AliasesClient):
     def models(self) -> list[ModelSummary]:
         """All models, newest first."""
         return _MODELS.validate_python(self._ask("GET", "/models"))
+
+    def kinds(self) -> list[KindView]:
+        """The kinds of models that the service knows, with their metrics."""
+        return _KINDS.validate_python(self._ask("GET", "/kinds"))
 
     def model(self, model: str) -> ModelDetail:
         """A model's id and manifest, by id or name."""

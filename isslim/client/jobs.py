@@ -109,6 +109,20 @@ class JobsClient(Transport):
         """All jobs, newest first."""
         return _JOBS.validate_python(self._ask("GET", "/jobs"))
 
+    def compress_again(self, job_id: str, changes: dict[str, Any]) -> Job:
+        """Queues a job on the files of another one.
+
+        Args:
+            job_id: which job's files.
+            changes: fields that replace those of its recipe, such as `{"name": "smaller",
+                "budget": {"size_ratio": 0.3}}`.
+
+        Raises:
+            ProblemError: when there is no such job, its files are gone, or the recipe is refused.
+        """
+        body = {"changes": changes}
+        return Job.model_validate(self._ask("POST", f"/jobs/{part(job_id)}/again", json=body))
+
     def cancel(self, job_id: str) -> Job:
         """Cancels a job."""
         return Job.model_validate(self._ask("DELETE", f"/jobs/{part(job_id)}"))

@@ -29,8 +29,10 @@ from isslim.service.routes import (
     health,
     inspect,
     jobs,
+    kinds,
     latency,
     models,
+    page,
     qa,
     score,
     sweeps,
@@ -92,12 +94,15 @@ def create_app(
             jobs,
             latency,
             models,
+            kinds,
             aliases,
             health,
             about,
         )
     ]
     routers.append(openai.of_model)
+    if chosen.ui:
+        routers.append(page.router)
     routers += [plugin_module(package, SERVICE).router for package in chosen.kinds]
     for router in routers:
         app.include_router(router)

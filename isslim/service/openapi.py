@@ -13,6 +13,7 @@ from pydantic import BaseModel
 from isslim.service.access.permissions import Permissions
 from isslim.service.error_shapes import PROBLEM, SHAPES, shape_of
 from isslim.service.inference_protocol.messages import IndexRequest, InferenceRequest
+from isslim.types.jobs import AgainRequest
 from isslim.types.schemas.aliases import AliasRequest
 from isslim.types.schemas.completions import (
     CompletionRequest,
@@ -30,6 +31,7 @@ _ERRORS: list[type[BaseModel]] = [
 ]
 _OWN: tuple[type[BaseModel], ...] = (
     *_ERRORS,
+    AgainRequest,
     AliasRequest,
     ScoreRequest,
     GenerateRequest,

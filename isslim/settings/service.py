@@ -34,6 +34,9 @@ class ServiceSettings(StoreSettings, TimingSettings, AccessSettings):
     port: Annotated[int, Field(ge=1, le=65535), Unit("port")] = Field(
         default=8000, description="port to listen on"
     )
+    ui: Annotated[bool, Unit("true or false")] = Field(
+        default=True, description="whether the page for people is served at `/ui/`"
+    )
     grpc_port: Annotated[int | None, Field(ge=1, le=65535), Unit("port")] = Field(
         default=None,
         description="port of the Open Inference Protocol over gRPC; none: not offered. Needs "

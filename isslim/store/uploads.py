@@ -91,6 +91,10 @@ class UploadStore:
             raise StoreError(f"upload '{upload.filename}' was changed in storage; send it again")
         return target
 
+    def holds(self, upload: UploadRef) -> bool:
+        """Whether an upload is in storage, to look before a job is queued on it."""
+        return self._artifacts.exists(_name(upload.sha256))
+
     def delete(self, sha256: str) -> None:
         """Removes an upload, if it exists."""
         self._artifacts.delete([_name(sha256)])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 from enum import StrEnum
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -114,6 +115,22 @@ class Job(BaseModel):
         description="the epochs of learn mode so far; omitted from a list",
     )
     request: CompressionRequest = Field(description="the request")
+
+
+class AgainRequest(BaseModel):
+    """What another job on the files of a job is to do differently."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "example": {"changes": {"name": "smaller", "budget": {"size_ratio": 0.3}}}
+        },
+    )
+
+    changes: dict[str, Any] = Field(
+        description="fields that replace those of the job's recipe",
+        examples=[{"name": "smaller", "budget": {"size_ratio": 0.3}}],
+    )
 
 
 class FrontPoint(BaseModel):

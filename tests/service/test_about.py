@@ -28,19 +28,20 @@ def http(published: Published) -> Iterator[httpx.Client]:
         yield client
 
 
-def test_root_says_what_this_is_and_sends_browsers_to_the_documentation(http: httpx.Client) -> None:
+def test_root_says_what_this_is_and_sends_browsers_to_the_page(http: httpx.Client) -> None:
     found = http.get("/")
     assert found.json() == {
         "name": "isslim",
         "version": isslim.__version__,
+        "page": "/ui/",
         "docs": "/docs",
         "openapi": "/openapi.json",
         "models": "/models",
     }
-    for name in ("docs", "openapi", "models"):
+    for name in ("page", "docs", "openapi", "models"):
         assert http.get(found.json()[name]).status_code == 200
     browser = http.get("/", headers={"accept": "text/html,application/xhtml+xml,*/*;q=0.8"})
-    assert (browser.status_code, browser.headers["location"]) == (307, "docs")
+    assert (browser.status_code, browser.headers["location"]) == (307, "ui/")
 
 
 def test_documentation_loads_only_what_is_served_here(http: httpx.Client) -> None:

@@ -17,6 +17,7 @@ EITHER = READ | SCORE
 _TABLE: tuple[tuple[str, str, frozenset[Scope]], ...] = (
     ("GET", "/", OPEN),
     ("GET", "/ui", OPEN),
+    ("GET", "/ui/", OPEN),
     ("GET", "/ui/**", OPEN),
     ("GET", "/docs", OPEN),
     ("GET", "/static/*", OPEN),
@@ -58,7 +59,9 @@ _TABLE: tuple[tuple[str, str, frozenset[Scope]], ...] = (
     ("GET", "/jobs", READ),
     ("GET", "/jobs/*", READ),
     ("GET", "/jobs/*/events", READ),
+    ("POST", "/jobs/*/again", COMPRESS),
     ("DELETE", "/jobs/*", COMPRESS),
+    ("GET", "/kinds", READ),
     ("GET", "/models", READ),
     ("GET", "/models/*", READ),
     ("GET", "/models/*/report", READ),

@@ -13,6 +13,7 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import FileResponse, HTMLResponse, RedirectResponse
 
 from isslim import __version__
+from isslim.service.context import context_of
 from isslim.types.schemas.models import About
 
 router = APIRouter(tags=["about"])
@@ -38,18 +39,20 @@ _PAGE = """<!DOCTYPE html>
 </html>
 """
 StaticFile = Literal["docs.js", "swagger-ui-bundle.js", "swagger-ui.css", "favicon.png"]
-_BROWSER: dict[int | str, dict[str, Any]] = {307: {"description": "A browser is sent to `/docs`"}}
+_BROWSER: dict[int | str, dict[str, Any]] = {307: {"description": "A browser is sent to `/ui/`"}}
 
 
 @router.get("/", response_model=About, summary="What this service is", responses=_BROWSER)
 async def get_about(request: Request, response: Response) -> About | Response:
-    """Name, version and where to go on; a browser is sent to the documentation."""
+    """Name, version and where to go on; a browser is sent to the page, or to the documentation."""
+    has_page = context_of(request).settings.ui
     response.headers["vary"] = "Accept"
     if "text/html" in request.headers.get("accept", ""):
-        return RedirectResponse("docs", headers={"vary": "Accept"})
+        return RedirectResponse("ui/" if has_page else "docs", headers={"vary": "Accept"})
     return About(
         name="isslim",
         version=__version__,
+        page="/ui/" if has_page else None,
         docs="/docs",
         openapi="/openapi.json",
         models="/models",

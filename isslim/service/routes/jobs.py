@@ -1,4 +1,4 @@
-"""`/jobs`: lists, follows and cancels jobs."""
+"""`/jobs`: lists, follows, repeats and cancels jobs."""
 
 from __future__ import annotations
 
@@ -8,15 +8,21 @@ import time
 from collections.abc import AsyncIterator
 from typing import Annotated, Any
 
-from fastapi import Depends, Header, Response
+from fastapi import Depends, Header, Request, Response
 from fastapi.responses import StreamingResponse
 from fastapi.sse import KEEPALIVE_COMMENT, format_sse_event
+from pydantic import ValidationError
 from starlette.concurrency import run_in_threadpool
 
-from isslim.service.context import AppContext, Context
+from isslim.service import uploads as intake
+from isslim.service.bodies import ROOM, BodyLimits, json_content
+from isslim.service.context import AppContext, Context, context_of
+from isslim.service.openapi import body_of
 from isslim.service.parameters import JobId
+from isslim.service.problems import RequestError
 from isslim.service.routing import checked_router
-from isslim.types.jobs import Job
+from isslim.types.jobs import AgainRequest, Job
+from isslim.types.recipe import Recipe
 from isslim.types.schemas.problems import ProblemDocument
 
 router = checked_router("/jobs", tag="jobs")
@@ -45,6 +51,46 @@ def list_jobs(context: Context) -> list[Job]:
 def get_job(job_id: JobId, context: Context) -> Job:
     """State, stage, progress, and how it ended."""
     return context.queue.get(job_id)
+
+
+@router.post(
+    "/{job_id}/again",
+    status_code=202,
+    response_model=Job,
+    summary="Compress the same files under another recipe",
+    responses={
+        status: {"model": ProblemDocument} for status in (400, 404, 409, 413, 415, 422, 503, 507)
+    },
+    openapi_extra=body_of(AgainRequest),
+)
+async def compress_again(job_id: JobId, http: Request, response: Response) -> Job:
+    """Queues a job on the files of another one, with some fields of its recipe replaced.
+
+    The same request again is the same job. Where the files are gone (`uploads-gone`), the model has
+    to be sent again.
+    """
+    context, content = context_of(http), await json_content(http)
+    asked = await context.bodies.read(content, AgainRequest, BodyLimits(ROOM, {}))
+    job = await run_in_threadpool(_queue_again, context, job_id, asked.changes)
+    response.headers["location"] = f"/jobs/{job.id}"
+    return job
+
+
+def _queue_again(context: AppContext, job_id: str, changes: dict[str, Any]) -> Job:
+    before = context.queue.get(job_id).request
+    try:
+        recipe = Recipe.model_validate(before.recipe.model_dump() | changes)
+    except ValidationError as error:
+        raise intake.refusal("changes", error) from error
+    recipe = intake.one_budget("changes", recipe)
+    gone = [each.filename for each in before.uploads if not context.uploads.holds(each)]
+    if gone:
+        raise RequestError(
+            "uploads-gone",
+            f"files of the job are not kept any more: {', '.join(gone)}; send them again to "
+            "`POST /compress`",
+        )
+    return context.queue.enqueue(before.model_copy(update={"recipe": recipe}))
 
 
 @router.delete(

@@ -94,6 +94,9 @@ class About(BaseModel):
 
     name: str = Field(description="of the software", examples=["isslim"])
     version: str = Field(description="of the software", examples=["1.2.3"])
+    page: str | None = Field(
+        default=None, description="page for people; null: not offered", examples=["/ui/"]
+    )
     docs: str = Field(description="documentation of every request", examples=["/docs"])
     openapi: str = Field(description="the OpenAPI document", examples=["/openapi.json"])
     models: str = Field(description="list of the models", examples=["/models"])

@@ -1,0 +1,163 @@
+// Requests to the public API: JSON, problems, uploads with progress, server-sent events, the key.
+const BASE = new URL('../', document.baseURI);
+const KEY = 'isslim-key';
+
+export const address = (path) => new URL(path.replace(/^\//, ''), BASE).href;
+export const origin = () => BASE.href.replace(/\/$/, '');
+
+// Kept for this tab alone, and sent as a header: there is no cookie, so no other site can use it.
+export const key = {
+  get: () => sessionStorage.getItem(KEY) || '',
+  set: (value) => (value ? sessionStorage.setItem(KEY, value) : sessionStorage.removeItem(KEY)),
+};
+export const asks = new EventTarget(); // `key`: an answer was 401
+
+export class Problem extends Error {
+  constructor(status, found) {
+    const detail = found.detail || found.title || (found.error && (found.error.message || found.error));
+    super(typeof detail === 'string' ? detail : `HTTP ${status}`);
+    this.status = status;
+    this.title = found.title || `HTTP ${status}`;
+    this.type = found.type || '';
+    this.errors = found.errors || [];
+    this.requestId = found.request_id;
+  }
+}
+
+function headers(more) {
+  const held = key.get();
+  return held ? { ...more, authorization: `Bearer ${held}` } : { ...more };
+}
+
+async function refused(response) {
+  if (response.status === 401) asks.dispatchEvent(new Event('key'));
+  let found = {};
+  try {
+    found = await response.json();
+  } catch {
+    /* a proxy's page */
+  }
+  return new Problem(response.status, found);
+}
+
+export async function send(method, path, { json, body, type, accept, signal, more } = {}) {
+  const sent = headers({ accept: accept || 'application/json', ...more });
+  if (json !== undefined) sent['content-type'] = 'application/json';
+  if (type) sent['content-type'] = type;
+  const response = await fetch(address(path), {
+    method,
+    headers: sent,
+    signal,
+    body: json === undefined ? body : JSON.stringify(json),
+    credentials: 'omit',
+  });
+  if (!response.ok) throw await refused(response);
+  return response;
+}
+
+export const get = async (path, options) => (await send('GET', path, options)).json();
+export const post = async (path, json, options) => (await send('POST', path, { json, ...options })).json();
+export const put = async (path, json) => (await send('PUT', path, { json })).json();
+export const remove = (path) => send('DELETE', path);
+export const text = async (path) => (await send('GET', path, { accept: '*/*' })).text();
+export const bytes = async (path, options) =>
+  (await send('GET', path, { accept: '*/*', ...options })).arrayBuffer();
+
+let known = null;
+// Kinds of models with their metrics; asked for once.
+export function kinds() {
+  known ||= get('/kinds').catch((problem) => {
+    known = null;
+    throw problem;
+  });
+  return known;
+}
+
+// A form with files; `progress` hears of the share that was sent, which `fetch` does not say.
+export function upload(path, form, progress) {
+  return new Promise((resolve, reject) => {
+    const request = new XMLHttpRequest();
+    request.open('POST', address(path));
+    for (const [name, value] of Object.entries(headers({ accept: 'application/json' }))) {
+      request.setRequestHeader(name, value);
+    }
+    request.upload.onprogress = (event) => event.lengthComputable && progress(event.loaded / event.total);
+    request.onerror = () => reject(new TypeError('network'));
+    request.onload = () => {
+      let found = {};
+      try {
+        found = JSON.parse(request.responseText);
+      } catch {
+        /* a proxy's page */
+      }
+      if (request.status === 401) asks.dispatchEvent(new Event('key'));
+      if (request.status >= 400) reject(new Problem(request.status, found));
+      else resolve({ status: request.status, found, location: request.getResponseHeader('location') });
+    };
+    request.send(form);
+  });
+}
+
+// Reads events until the stream ends: `heard(name, data, id)`. EventSource would send no key.
+export async function stream(method, path, { json, signal, lastId }, heard) {
+  const more = lastId ? { 'last-event-id': lastId } : {};
+  const response = await send(method, path, { json, signal, accept: 'text/event-stream', more });
+  if (response.status === 204) return;
+  const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
+  for (let rest = ''; ;) {
+    const { done, value } = await reader.read();
+    if (done) return;
+    const blocks = (rest + value).split('\n\n');
+    rest = blocks.pop();
+    for (const block of blocks) {
+      const event = {};
+      for (const line of block.split('\n')) {
+        const found = /^(event|data|id): ?(.*)$/.exec(line);
+        if (found) event[found[1]] = (event[found[1]] ?? '') + found[2];
+      }
+      if (event.data) heard(event.event || 'message', JSON.parse(event.data), event.id);
+    }
+  }
+}
+
+// Follows a job to its end, whatever happens to the connection or the service on the way.
+export function followJob(id, heard, lost) {
+  const ended = new AbortController();
+  const states = new Set(['queued', 'running']);
+  (async () => {
+    for (let lastId = '', active = true; active && !ended.signal.aborted;) {
+      try {
+        await stream(
+          'GET',
+          `/jobs/${encodeURIComponent(id)}/events`,
+          { signal: ended.signal, lastId },
+          (_, job, eventId) => {
+            lastId = eventId;
+            active = states.has(job.state);
+            lost(null);
+            heard(job);
+          },
+        );
+      } catch (problem) {
+        if (ended.signal.aborted) return;
+        if (problem instanceof Problem && problem.status < 500) {
+          lost(problem, true);
+          return;
+        }
+        lost(problem, false);
+      }
+      if (active) await new Promise((resume) => setTimeout(resume, 700));
+    }
+  })();
+  return () => ended.abort();
+}
+
+// Saves a file that needs the key, which a plain link would not send.
+export async function save(path, name) {
+  const blob = new Blob([await bytes(path)]);
+  const link = document.createElement('a');
+  link.href = URL.createObjectURL(blob);
+  link.download = name;
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 10000);
+}

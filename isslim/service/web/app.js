@@ -1,0 +1,129 @@
+// The shell: routes behind `#`, navigation, and the field for a key where the service asks for one.
+import { html, render, useEffect, useErrorBoundary, useRef, useState } from './vendor/preact.js';
+import { asks, key } from './api.js';
+import { Problem } from './parts/common.js';
+import { W } from './words.js';
+
+const ROUTES = [
+  [/^$/, 'home'],
+  [/^compress$/, 'compress'],
+  [/^jobs\/([^/]+)$/, 'job'],
+  [/^models\/([^/]+)(?:\/([^/]+))?$/, 'model'],
+];
+const LINKS = [
+  ['', W.nav.models],
+  ['compress', W.nav.compress],
+];
+
+function place() {
+  const [path, query] = location.hash.replace(/^#\/?/, '').split('?');
+  for (const [pattern, name] of ROUTES) {
+    const found = pattern.exec(path);
+    if (found) {
+      const parts = found.slice(1).map((each) => each && decodeURIComponent(each));
+      return { path, name, parts, query: new URLSearchParams(query) };
+    }
+  }
+  return { path, name: '', parts: [], query: new URLSearchParams() };
+}
+
+function KeyField({ done }) {
+  const field = useRef();
+  useEffect(() => field.current.focus(), []);
+  const submit = (event) => {
+    event.preventDefault();
+    key.set(field.current.value.trim());
+    done();
+  };
+  return html`<section class="card key" role="alert">
+    <h2>${W.key.title}</h2><p>${W.key.text}</p>
+    <form onSubmit=${submit} class="row">
+      <label class="grow">${W.key.label}
+        <input ref=${field} type="password" autocomplete="off" spellcheck="false" required /></label>
+      <button class="primary">${W.key.use}</button>
+    </form></section>`;
+}
+
+function View({ at, navigated }) {
+  const [loaded, setLoaded] = useState(null);
+  const [error, reset] = useErrorBoundary();
+  useEffect(() => {
+    reset();
+    let current = true;
+    if (at.name) {
+      import(`./views/${at.name}.js`).then(
+        (module) => current && setLoaded({ name: at.name, view: module.default }),
+        (problem) => current && setLoaded({ name: at.name, problem }),
+      );
+    }
+    return () => {
+      current = false;
+    };
+  }, [at.name]);
+  if (!at.name) return html`<h1>${W.noSuchPage}</h1><p><a href="#/">${W.nav.models}</a></p>`;
+  if (error) return html`<${Problem} problem=${error} />`;
+  if (!loaded || loaded.name !== at.name) return html`<p class="muted">${W.loading}</p>`;
+  if (loaded.problem) return html`<${Problem} problem=${loaded.problem} />`;
+  return html`<${loaded.view} parts=${at.parts} query=${at.query} navigated=${navigated} />`;
+}
+
+function App() {
+  const [at, setAt] = useState(place());
+  const [asked, setAsked] = useState(false);
+  const [tries, setTries] = useState(0);
+  const first = useRef(true);
+  useEffect(() => {
+    const moved = () => setAt(place());
+    const wanted = () => setAsked(true);
+    addEventListener('hashchange', moved);
+    asks.addEventListener('key', wanted);
+    return () => {
+      removeEventListener('hashchange', moved);
+      asks.removeEventListener('key', wanted);
+    };
+  }, []);
+  useEffect(() => {
+    if (first.current) {
+      first.current = false;
+      return;
+    }
+    document.title = W.product;
+    scrollTo(0, 0);
+    document.getElementById('main').focus();
+  }, [at.name, at.parts[0]]);
+  const skip = (event) => {
+    event.preventDefault();
+    document.getElementById('main').focus();
+  };
+  const withKey = () => {
+    setAsked(false);
+    setTries(tries + 1);
+  };
+  const forget = () => {
+    key.set('');
+    withKey();
+  };
+  return html`
+    <a class="skip" href="#main" onClick=${skip}>${W.skip}</a>
+    <header class="top">
+      <a class="mark" href="#/">${W.product}</a>
+      <nav aria-label=${W.nav.label}>${LINKS.map(
+        ([path, name]) => html`<a href=${`#/${path}`}
+        aria-current=${
+          at.path === path || (path && at.path.startsWith(`${path}/`)) || (!path && at.name === 'model')
+            ? 'page'
+            : undefined
+        }>${name}</a>`,
+      )}
+        ${key.get() && html`<button class="quiet" onClick=${forget}>${W.key.forget}</button>`}</nav>
+    </header>
+    <main id="main" tabindex="-1">
+      ${asked && html`<${KeyField} done=${withKey} />`}
+      <${View} key=${`${tries} ${at.name} ${at.parts[0] || ''}`} at=${at} />
+    </main>
+    <footer class="foot"><span>${W.foot}</span> <a href="../docs">${W.docs}</a></footer>`;
+}
+
+const root = document.getElementById('app');
+root.textContent = '';
+render(html`<${App} />`, root);

@@ -1,0 +1,107 @@
+// A job as it goes: its stage, the curve point by point, what was understood, its log; then its model.
+import { html, useEffect, useRef, useState } from '../vendor/preact.js';
+import { followJob, kinds as knownKinds, remove } from '../api.js';
+import { Bar, Problem, useTitle } from '../parts/common.js';
+import { Curve } from '../parts/curve.js';
+import { Learning } from '../parts/learning.js';
+import { allowed } from '../parts/tradeoff.js';
+import { Understood } from '../parts/understood.js';
+import { duration, metricOf, percent, when } from '../format.js';
+import { W } from '../words.js';
+
+const STAGES = ['ingest', 'calibrate', 'search', 'fine-tune', 'learn', 'export', 'measure', 'publish'];
+const isActive = (job) => job.state === 'queued' || job.state === 'running';
+
+function Stages({ job }) {
+  const skipped = job.request.recipe.mode === 'learn' ? ['calibrate', 'search', 'fine-tune'] : ['learn'];
+  const shown = STAGES.filter((each) => !skipped.includes(each));
+  const at = job.state === 'succeeded' ? shown.length : shown.indexOf(job.stage);
+  return html`<ol class="stages">${shown.map(
+    (each, index) => html`<li class=${index < at ? 'done' : index === at ? 'now' : ''}
+    aria-current=${index === at ? 'step' : undefined}>${W.job.stages[each]}</li>`,
+  )}</ol>`;
+}
+
+function inShort(job) {
+  if (job.state === 'queued') return job.queue_position ? W.job.place(job.queue_position) : W.job.waiting;
+  const left = job.eta_seconds == null ? '' : W.job.left(duration(job.eta_seconds));
+  return [percent(job.progress), left].filter(Boolean).join(' \u00b7 ');
+}
+
+function notify(job) {
+  if ('Notification' in window && Notification.permission === 'granted' && document.hidden) {
+    new Notification(W.job.ended(job.name, W.states[job.state])); // eslint-disable-line no-new
+  }
+}
+
+export default function JobView({ parts: [id] }) {
+  const [job, setJob] = useState(null);
+  const [lost, setLost] = useState({});
+  const [kinds, setKinds] = useState([]);
+  const [said, setSaid] = useState('');
+  const before = useRef(null);
+  useEffect(() => {
+    knownKinds().then(setKinds, () => {});
+    return followJob(id, setJob, (problem, final) => setLost({ problem, final }));
+  }, [id]);
+  useEffect(() => {
+    if (!job) return;
+    // Said aloud by stage, not by percent.
+    const stage = isActive(job) ? W.job.stages[job.stage] || W.states[job.state] : W.states[job.state];
+    setSaid(stage);
+    const earlier = before.current;
+    before.current = job;
+    if (earlier && isActive(earlier) && !isActive(job)) {
+      notify(job);
+      if (job.state === 'succeeded' && job.model_id)
+        location.hash = `#/models/${encodeURIComponent(job.model_id)}`;
+    }
+  }, [job]);
+  useTitle(job ? `${job.state === 'running' ? `${percent(job.progress)} ` : ''}${job.name}` : W.job.title);
+  if (!job) {
+    return html`<h1>${W.job.title}</h1>${
+      lost.final
+        ? html`<${Problem} problem=${lost.problem} />`
+        : html`<p class="muted">${lost.problem ? W.job.lost : W.loading}</p>`
+    }`;
+  }
+  const cancel = async () => {
+    try {
+      await remove(`/jobs/${encodeURIComponent(id)}`);
+    } catch (problem) {
+      setLost({ problem, final: true });
+    }
+  };
+  const ask = () => Notification.requestPermission();
+  const kind = kinds.find((each) => each.name === (job.inspection && job.inspection.kind));
+  const metric = metricOf(kinds, job.inspection && job.inspection.metric);
+  const points = job.points.length ? job.points : job.curve;
+  return html`
+    <p class="muted over">${W.job.title} \u00b7 ${when(job.created_at)}${job.attempts > 1 ? ` \u00b7 ${W.job.attempt(job.attempts)}` : ''}</p>
+    <h1>${job.name}</h1>
+    <p class="lead">${W.states[job.state]}${isActive(job) ? ` \u00b7 ${inShort(job)}` : ''}</p>
+    <p class="unseen" aria-live="polite">${said}</p>
+    <${Stages} job=${job} />
+    ${isActive(job) && html`<${Bar} share=${job.progress} label=${W.job.progressOf(job.name)} />`}
+    <p class="muted">${job.message}</p>
+    ${lost.problem && (lost.final ? html`<${Problem} problem=${lost.problem} />` : html`<p class="note" role="status">${W.job.lost}</p>`)}
+    ${job.problem && html`<${Problem} problem=${job.problem} />`}
+    <p class="row wrap">
+      ${job.model_id && html`<a class="button primary" href=${`#/models/${encodeURIComponent(job.model_id)}`}>${W.job.model}</a>`}
+      ${isActive(job) && html`<button class="danger" onClick=${cancel}>${W.job.cancel}</button>`}
+      ${
+        isActive(job) &&
+        'Notification' in window &&
+        Notification.permission === 'default' &&
+        html`<button class="quiet" onClick=${ask}>${W.job.notify}</button>`
+      }</p>
+    ${
+      points.length > 0 &&
+      html`<h2>${W.job.curve(points.length)}</h2>
+      <${Curve} points=${points} whole=${job.inspection && job.inspection.parameters} metric=${metric}
+        limit=${allowed(job.request.recipe, kind)} />`
+    }
+    ${job.epochs.length > 0 && html`<h2>${W.learning.title}</h2><${Learning} epochs=${job.epochs} metric=${metric} />`}
+    ${job.inspection && html`<${Understood} found=${job.inspection} kinds=${kinds} />`}
+    ${job.log.length > 0 && html`<h2>${W.job.log}</h2><pre class="log" tabindex="0" aria-label=${W.job.log}>${job.log.join('\n')}</pre>`}`;
+}
