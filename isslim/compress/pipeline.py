@@ -39,7 +39,7 @@ from isslim.compress.search.candidates import candidates
 from isslim.runtime.shape import Shape
 from isslim.settings.worker import Evaluations
 from isslim.store.files import sha256_of
-from isslim.store.folders import seal
+from isslim.store.folders import id_of, seal
 from isslim.types.inspection import Inspection
 from isslim.types.manifest import AxisRecord, CurvePoint, EpochPoint, Manifest
 from isslim.types.provenance import Provenance
@@ -247,7 +247,33 @@ def publish(compressed: Compressed[Any], bundles: BundleStore, progress: Progres
     Raises:
         OutOfSpace: when the disk is full; no bundle appears.
     """
-    bundle_id = bundles.publish(compressed.folder)
+    bundle_id = stage(compressed, bundles, progress, lambda bundle_id: None)
+    bundles.complete(bundle_id)
+    return bundle_id
+
+
+def stage(
+    compressed: Compressed[Any],
+    bundles: BundleStore,
+    progress: Progress,
+    announce: Callable[[str], None],
+) -> str:
+    """Copies a bundle into storage, for somebody else to publish; see `publish`.
+
+    Args:
+        compressed: with the sealed bundle.
+        bundles: where it goes.
+        progress: of the compression, in its last stage.
+        announce: called with the bundle's id before the first file is copied.
+
+    Returns:
+        The bundle's id.
+
+    Raises:
+        OutOfSpace: when the disk is full; nothing is left.
+    """
+    announce(id_of(compressed.folder))
+    bundle_id = bundles.stage(compressed.folder)
     shutil.rmtree(compressed.folder.parent, ignore_errors=True)
     progress(1.0, f"published {bundle_id}: {compressed.report.verdict}")
     return bundle_id

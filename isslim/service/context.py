@@ -26,7 +26,8 @@ from isslim.store.aliases import AliasStore
 from isslim.store.bundles import BundleStore
 from isslim.store.comparisons import ComparisonStore
 from isslim.store.keys import shared_key
-from isslim.store.liveness import Locks, locks_of
+from isslim.store.liveness import locks_of
+from isslim.store.locks import Locks
 from isslim.store.queue import JobQueue
 from isslim.store.sweeps import SweepStore
 from isslim.store.uploads import UploadStore

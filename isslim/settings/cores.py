@@ -31,7 +31,7 @@ def quota(groups: Path = GROUPS, own_group: Path = OWN_GROUP) -> float:
         own_group: the file that names the groups of this process.
     """
     found = [float("inf")]
-    for line in _text(own_group).splitlines():
+    for line in content_of(own_group).splitlines():
         _, controllers, path = line.split(":", 2)
         if controllers and "cpu" not in controllers.split(","):
             continue
@@ -47,9 +47,9 @@ def quota(groups: Path = GROUPS, own_group: Path = OWN_GROUP) -> float:
 
 def _quota_of(folder: Path) -> float:
     """The quota of one control group."""
-    limits = _text(folder / "cpu.max").split() or [
-        _text(folder / "cpu.cfs_quota_us").strip(),
-        _text(folder / "cpu.cfs_period_us").strip(),
+    limits = content_of(folder / "cpu.max").split() or [
+        content_of(folder / "cpu.cfs_quota_us").strip(),
+        content_of(folder / "cpu.cfs_period_us").strip(),
     ]
     try:
         allowed, period = (float(each) for each in limits)
@@ -66,10 +66,11 @@ def _allowed() -> set[int]:
 
 def _core_of(processor: int) -> str:
     """The processors that share a core with one, as the system names them."""
-    return _text(TOPOLOGY / f"cpu{processor}/topology/thread_siblings_list") or str(processor)
+    return content_of(TOPOLOGY / f"cpu{processor}/topology/thread_siblings_list") or str(processor)
 
 
-def _text(path: Path) -> str:
+def content_of(path: Path) -> str:
+    """What a file of the system says; nothing where there is none."""
     try:
         return path.read_text()
     except OSError:

@@ -8,11 +8,13 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
+from isslim.settings.memory import memory_bytes
 from isslim.settings.timing import TimingSettings
 from isslim.store.settings import StoreSettings
 from isslim.types.recipe import EVALUATION_NAME, StrictModel
 from isslim.types.units import Bytes, Count, DefaultText, Seconds, Unit
 
+MOST_MEMORY = "nine tenths of what machine and container have"
 MODEL_PLACE = "{model}"
 """Placeholder in a command for the path of the ONNX file."""
 
@@ -67,6 +69,17 @@ class WorkerSettings(StoreSettings, TimingSettings):
     )
     queue_poll_seconds: Seconds = Field(
         default=0.2, description="interval at which the queues are polled"
+    )
+    job_memory_bytes: Annotated[int, Field(ge=0), Unit("bytes"), DefaultText(MOST_MEMORY)] = Field(
+        default_factory=lambda: memory_bytes() * 9 // 10,
+        description="memory that a job's or inspection's processes may take together; 0: no limit",
+    )
+    stage_seconds: Seconds = Field(
+        default=7 * 86400.0,
+        description="time that a job may spend in one stage, such as `search` or `learn`",
+    )
+    still_seconds: Seconds = Field(
+        default=3600.0, description="time after which a job of which nothing is heard is ended"
     )
     inspections_at_once: Count = Field(
         default=2, description="inspections run in parallel, in addition to the one job"

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
 from isslim.store.errors import NotFound, NothingEarlier, Unavailable
-from isslim.store.records import METADATA
+from isslim.store.tables import METADATA
 from isslim.types.schemas.aliases import Action, Alias, AliasChange, AliasState, Target
 
 MAX_SHOWN, MAX_EARLIER, MAX_TRIES = 100, 20, 20

@@ -6,7 +6,9 @@
 from __future__ import annotations
 
 import shutil
+import tempfile
 import threading
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -71,6 +73,20 @@ class BundleStore:
             CorruptBundle: when the folder does not match its manifest.
             OutOfSpace: when the disk is full; no bundle appears.
         """
+        bundle_id = self.stage(folder)
+        self.complete(bundle_id)
+        return bundle_id
+
+    def stage(self, folder: Path) -> str:
+        """Copies a sealed folder into storage, its manifest to where it makes no bundle yet.
+
+        Returns:
+            The bundle's id, for `complete`.
+
+        Raises:
+            CorruptBundle: when the folder does not match its manifest.
+            OutOfSpace: when the disk is full; nothing is left.
+        """
         bundle_id = id_of(folder)
         manifest = verify(bundle_id, folder)
         prefix = f"bundles/{bundle_id}"
@@ -78,11 +94,40 @@ class BundleStore:
             try:
                 for record in manifest.files:
                     self._artifacts.copy_in(f"{prefix}/{record.path}", folder / record.path)
-                self._artifacts.copy_in(f"{prefix}/{MANIFEST}", folder / MANIFEST)
+                self._artifacts.copy_in(_staged(bundle_id), folder / MANIFEST)
             except BaseException:
-                self._artifacts.delete(self._artifacts.names(prefix))
+                self.discard(bundle_id)
                 raise
         return bundle_id
+
+    def complete(self, bundle_id: str) -> bool:
+        """Makes a bundle of what was staged, by its manifest.
+
+        It may be repeated, by any process, after an interruption.
+
+        Returns:
+            Whether there is such a bundle now: False when nothing of the kind was staged.
+        """
+        target = f"bundles/{bundle_id}/{MANIFEST}"
+        if not self._artifacts.exists(target):
+            with tempfile.TemporaryDirectory(prefix="iss-") as folder:
+                manifest = Path(folder) / MANIFEST
+                try:
+                    self._artifacts.copy_out(_staged(bundle_id), manifest)
+                except NotFound:
+                    return False
+                self._artifacts.copy_in(target, manifest)
+        self._artifacts.delete([_staged(bundle_id)])
+        return True
+
+    def discard(self, bundle_id: str) -> None:
+        """Removes what was staged, unless it is a bundle by now."""
+        if self.exists(bundle_id):
+            return
+        self._artifacts.delete([_staged(bundle_id)])
+        self._artifacts.delete(self._artifacts.names(f"bundles/{bundle_id}"))
+        if self._artifacts.folder is not None:
+            shutil.rmtree(self._artifacts.folder / "bundles" / bundle_id, ignore_errors=True)
 
     def open(self, bundle_id: str) -> OpenBundle:
         """A verified bundle on local disk; remote ones are fetched into the cache first.
@@ -200,24 +245,27 @@ class BundleStore:
             known.pop(bundle_id, None)
         self._locks.pop(bundle_id, None)
 
-    def collect_garbage(self, older_than_seconds: float = 3600.0) -> None:
+    def collect_garbage(
+        self, older_than_seconds: float = 3600.0, kept: Collection[str] = ()
+    ) -> None:
         """Removes the remains of bundles whose publication was killed: files without a manifest.
 
         Args:
             older_than_seconds: younger files may belong to a bundle that is being published.
+            kept: ids of bundles that are still to be completed.
         """
         old = set(self._artifacts.older("bundles", older_than_seconds))
+        old.update(self._artifacts.older("staged", older_than_seconds))
+        staged = {name: name.split("/")[1] for name in self._artifacts.names("staged")}
         found = {name.split("/")[1] for name in self._artifacts.names("bundles")}
+        found.update(staged.values())
         for bundle_id in sorted(
             each for each in found - self._manifest_stamps().keys() if is_model_id(each)
         ):
             files = self._artifacts.names(f"bundles/{bundle_id}")
-            if old.issuperset(files):
-                self._artifacts.delete(files)
-                if self._artifacts.folder is not None:
-                    shutil.rmtree(
-                        self._artifacts.folder / "bundles" / bundle_id, ignore_errors=True
-                    )
+            files += [name for name, of in staged.items() if of == bundle_id]
+            if old.issuperset(files) and bundle_id not in kept:
+                self.discard(bundle_id)
 
     def _prefix_of(self, bundle_id: str) -> str:
         if not self.exists(bundle_id):
@@ -279,3 +327,8 @@ class BundleStore:
                 copy.unlink(missing_ok=True)
         self._artifacts.copy_out(f"bundles/{bundle_id}/{MANIFEST}", copy)
         return read_manifest(bundle_id, copy)
+
+
+def _staged(bundle_id: str) -> str:
+    """The place of a manifest that makes no bundle yet; a bundle has no file that it names not."""
+    return f"staged/{bundle_id}/{MANIFEST}"

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
-from isslim.store.records import METADATA
+from isslim.store.tables import METADATA
 from isslim.types.schemas.aliases import Alias
 
 FIGURES = ("difference", "change", "same", "log_time_ratio")

@@ -11,6 +11,8 @@ StoreError
 |-- OutOfSpace          the disk is full; partial files are removed
 |-- Unavailable         the database does not answer now; it may in a moment
 |-- StorageUnavailable  uploads and bundles cannot be read now
+|-- AnotherRelease      a record holds what this release does not know
+|-- DamagedDatabase     the database's file is damaged
 """
 
 from __future__ import annotations
@@ -107,6 +109,18 @@ class StorageUnavailable(StoreError):
     def __init__(self, reason: str) -> None:
         self.reason = reason
         super().__init__(f"the storage of uploads and models cannot be read: {reason}")
+
+
+class AnotherRelease(StoreError):
+    """A record holds what this release does not know.
+
+    Attributes:
+        issues: what that is, one line each.
+    """
+
+    def __init__(self, issues: list[str]) -> None:
+        self.issues = issues
+        super().__init__(f"the record is of another release: {'; '.join(issues)}")
 
 
 class OutOfSpace(StoreError):

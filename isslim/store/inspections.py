@@ -6,14 +6,20 @@ requested again after it ended: it takes seconds, and the worker may have been u
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, timedelta
 from typing import Any
 
 import sqlalchemy as sa
+from pydantic import TypeAdapter
 from sqlalchemy.exc import IntegrityError
 
+from isslim.store.attempts import Elsewhere
 from isslim.store.errors import NotFound
-from isslim.store.records import METADATA
+from isslim.store.job_rows import hashes_in, read_leniently, request_of
+from isslim.store.moments import now
+from isslim.store.tables import METADATA
 from isslim.types.inspection import Inspection, PendingInspection
 from isslim.types.jobs import CompressionRequest
 
@@ -29,8 +35,28 @@ _INSPECTIONS = sa.Table(
     sa.Column("created_at", sa.DateTime, nullable=False),
     sa.Column("attempts", sa.Integer, nullable=False),
     sa.Column("answer", sa.Text),
+    # Null in rows of earlier releases: token of the worker, and how many have died at it.
+    sa.Column("worker", sa.String(200)),
+    sa.Column("deaths", sa.Integer),
 )
 _ACTIVE = ("queued", "running")
+
+
+@dataclass(frozen=True)
+class BegunInspection:
+    """One attempt at an inspection; what it writes names it (`isslim.store.attempts`).
+
+    Attributes:
+        id: of the inspection.
+        run: which run of it.
+        number: of the attempt, from 1.
+        deaths: attempts that ended by the end of their worker.
+    """
+
+    id: str
+    run: int
+    number: int
+    deaths: int
 
 
 class InspectionRecords:
@@ -56,9 +82,11 @@ class InspectionRecords:
         fresh: dict[str, Any] = {
             "state": "queued",
             "request": request.model_dump_json(),
-            "created_at": _now(),
+            "created_at": now(),
             "attempts": 0,
             "answer": None,
+            "worker": None,
+            "deaths": None,
         }
         with self._engine.begin() as connection:
             try:
@@ -83,14 +111,19 @@ class InspectionRecords:
         """
         row = self._row(inspection_id)
         if row.answer is not None:
-            return Inspection.model_validate_json(row.answer)
+            unreadable = Inspection(understood=False)
+            return read_leniently(TypeAdapter(Inspection), row.answer, unreadable)[0]
         return PendingInspection(
             id=row.id, state=row.state, created_at=row.created_at.replace(tzinfo=UTC)
         )
 
     def request_of(self, inspection_id: str) -> CompressionRequest:
-        """The request of an inspection."""
-        return CompressionRequest.model_validate_json(self._row(inspection_id).request)
+        """The request of an inspection, to the letter.
+
+        Raises:
+            AnotherRelease: when it holds what this release does not know.
+        """
+        return request_of(self._row(inspection_id).request)
 
     def run_of(self, inspection_id: str) -> int:
         """Which run is the current one."""
@@ -109,49 +142,69 @@ class InspectionRecords:
         row = self._row(inspection_id)
         return row.run == run and row.state in _ACTIVE
 
-    def begin(self, inspection_id: str, run: int) -> int | None:
-        """Marks a run as running and counts the attempt.
+    def begin(
+        self, inspection_id: str, run: int, worker: str, is_dead: Callable[[str], bool]
+    ) -> BegunInspection | None:
+        """Marks a run as running, by a new attempt.
 
         Args:
             inspection_id: which inspection.
             run: which run of it.
+            worker: token of the worker that begins it.
+            is_dead: whether the worker of a token is.
 
         Returns:
-            The number of attempts so far; None when it must not run, since it has ended or is not
-            the current one.
-        """
-        changed = self._change(
-            inspection_id, run, state="running", attempts=_INSPECTIONS.c.attempts + 1
-        )
-        return int(self._row(inspection_id).attempts) if changed else None
+            The attempt; None when it must not run, since it has ended or is not the current one.
 
-    def finish(self, inspection_id: str, run: int, answer: Inspection) -> bool:
+        Raises:
+            Elsewhere: when another attempt may be running.
+        """
+        row = self._row(inspection_id)
+        if row.run != run or row.state not in _ACTIVE:
+            return None
+        was_lost = row.state == "running"
+        if was_lost and row.worker not in (None, worker) and not is_dead(row.worker):
+            raise Elsewhere
+        begun = BegunInspection(inspection_id, run, row.attempts + 1, (row.deaths or 0) + was_lost)
+        values = {"attempts": begun.number, "worker": worker, "deaths": begun.deaths}
+        before = BegunInspection(inspection_id, run, row.attempts, 0)
+        if not self._change(before, state="running", **values):
+            raise Elsewhere
+        return begun
+
+    def is_current(self, begun: BegunInspection) -> bool:
+        """Whether an attempt is still running: neither ended nor taken over."""
+        row = self._row(begun.id)
+        return (row.run, row.attempts, row.state) == (begun.run, begun.number, "running")
+
+    def finish(self, begun: BegunInspection, answer: Inspection) -> bool:
         """Ends a run with its result.
 
         Args:
-            inspection_id: which inspection.
-            run: which run of it.
+            begun: the attempt.
             answer: what was understood.
 
         Returns:
-            False when the run had already ended; its result is kept.
+            False when the run had ended, or another attempt was begun; nothing is changed then.
         """
-        return self._change(inspection_id, run, state="answered", answer=answer.model_dump_json())
+        return self._change(begun, state="answered", answer=answer.model_dump_json())
 
-    def active(self) -> dict[str, CompressionRequest]:
-        """The requests of unfinished runs, by `<id>-<run>`."""
+    def hand_back(self, begun: BegunInspection) -> bool:
+        """Requests a run again, which its worker leaves."""
+        return self._change(begun, state="queued", worker=None)
+
+    def active(self) -> dict[str, str]:
+        """The requests of unfinished runs as they are stored, by `<id>-<run>`."""
+        columns = (_INSPECTIONS.c.id, _INSPECTIONS.c.run, _INSPECTIONS.c.request)
         with self._engine.connect() as connection:
             rows = connection.execute(
-                _INSPECTIONS.select().where(_INSPECTIONS.c.state.in_(_ACTIVE))
+                sa.select(*columns).where(_INSPECTIONS.c.state.in_(_ACTIVE))
             ).all()
-        return {
-            f"{row.id}-{row.run}": CompressionRequest.model_validate_json(row.request)
-            for row in rows
-        }
+        return {f"{row.id}-{row.run}": row.request for row in rows}
 
     def uploads(self) -> set[str]:
         """Hashes of the uploads that unfinished inspections need."""
-        return {upload.sha256 for request in self.active().values() for upload in request.uploads}
+        return hashes_in(self.active().values())
 
     def collect_garbage(self, older_than: timedelta = KEPT) -> None:
         """Removes the results of old requests.
@@ -160,22 +213,21 @@ class InspectionRecords:
             older_than: how long ago at least.
         """
         old = sa.and_(
-            _INSPECTIONS.c.state.not_in(_ACTIVE), _INSPECTIONS.c.created_at < _now() - older_than
+            _INSPECTIONS.c.state.not_in(_ACTIVE), _INSPECTIONS.c.created_at < now() - older_than
         )
         with self._engine.begin() as connection:
             connection.execute(_INSPECTIONS.delete().where(old))
 
-    def _change(self, inspection_id: str, run: int, **values: Any) -> bool:
+    def _change(self, begun: BegunInspection, **values: Any) -> bool:
         chosen = sa.and_(
-            _INSPECTIONS.c.id == inspection_id,
-            _INSPECTIONS.c.run == run,
+            _INSPECTIONS.c.id == begun.id,
+            _INSPECTIONS.c.run == begun.run,
+            _INSPECTIONS.c.attempts == begun.number,
             _INSPECTIONS.c.state.in_(_ACTIVE),
         )
+        changed = _INSPECTIONS.update().where(chosen).values(**values)
         with self._engine.begin() as connection:
-            return (
-                connection.execute(_INSPECTIONS.update().where(chosen).values(**values)).rowcount
-                == 1
-            )
+            return connection.execute(changed).rowcount == 1
 
     def _row(self, inspection_id: str) -> sa.Row[Any]:
         if "\0" in inspection_id:  # Postgres refuses it in any text
@@ -187,7 +239,3 @@ class InspectionRecords:
         if row is None:
             raise NotFound("inspection", inspection_id)
         return row
-
-
-def _now() -> datetime:
-    return datetime.now(UTC).replace(tzinfo=None)

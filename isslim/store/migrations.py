@@ -211,5 +211,36 @@ def _first_tables(connection: sa.Connection) -> None:
     )
 
 
-MIGRATIONS: tuple[Migration, ...] = (Migration("tables of the first releases", _first_tables),)
+def _leases(connection: sa.Connection) -> None:
+    """Workers' leases, and what fences the attempts of jobs and inspections."""
+    add_columns(
+        connection,
+        "iss_jobs",
+        sa.Column("worker", sa.String(200)),
+        sa.Column("deaths", sa.Integer),
+        sa.Column("reached", sa.Float),
+        sa.Column("staged", sa.String(64)),
+        sa.Column("publishing", sa.String(64)),
+    )
+    add_columns(
+        connection,
+        "iss_inspections",
+        sa.Column("worker", sa.String(200)),
+        sa.Column("deaths", sa.Integer),
+    )
+    add_table(
+        connection,
+        "iss_workers",
+        sa.Column("id", sa.String(200), primary_key=True),
+        sa.Column("token", sa.String(64), nullable=False),
+        sa.Column("beats", sa.BigInteger, nullable=False),
+        sa.Column("beat_at", sa.DateTime, nullable=False),
+        sa.Column("server", sa.String(64), nullable=False),
+    )
+
+
+MIGRATIONS: tuple[Migration, ...] = (
+    Migration("tables of the first releases", _first_tables),
+    Migration("leases and publication", _leases),
+)
 """In order. A new one is appended, and none is changed once it was released."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 
 from dbos import DBOSClient
 
@@ -25,6 +26,8 @@ from isslim.types.names import (
     QUEUE,
     WORKFLOW,
 )
+
+_LOG = logging.getLogger("store.queue")
 
 
 def job_id_of(request: CompressionRequest) -> str:
@@ -157,8 +160,15 @@ class JobQueue:
         self.records.forget_model(model_id)
 
     def cancel(self, job_id: str) -> Job:
-        """Ends a queued or running job; the worker kills its child within a second."""
+        """Ends a queued or running job; the worker kills its child within a second.
+
+        The first write decides, and its worker sees it. The second one only spares a worker the
+        look at a job that nobody wants. A job whose model is being published succeeds.
+        """
         run = self.records.run_of(job_id)
-        if self.records.finish(job_id, run, JobState.CANCELLED):
-            self._client.cancel_workflow(workflow_id_of(job_id, run))
+        if self.records.cancel(job_id, run):
+            try:
+                self._client.cancel_workflow(workflow_id_of(job_id, run))
+            except Exception as fault:
+                _LOG.warning("the queue still holds the cancelled job %s: %s", job_id, fault)
         return self.records.get(job_id)

@@ -19,7 +19,7 @@ from sqlalchemy.exc import IntegrityError
 from isslim.store.bundles import BundleStore
 from isslim.store.errors import CorruptBundle, NotFound
 from isslim.store.queue import JobQueue
-from isslim.store.records import METADATA
+from isslim.store.tables import METADATA
 from isslim.types.jobs import CompressionRequest, FrontPoint, Job, JobState, Sweep
 from isslim.types.manifest import CurvePoint
 from isslim.types.report import Report

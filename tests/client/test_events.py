@@ -18,9 +18,11 @@ from hypothesis import strategies as st
 import isslim.client.transport
 from isslim.client.api import Client, ProblemError, Unreachable
 from isslim.client.events import Event, Position, lines_of, read_events
+from isslim.store.attempts import Attempt
 from isslim.store.records import JobRecords
 from isslim.store.settings import StoreSettings
 from isslim.types.jobs import Job, JobState
+from tests.jobs import begin
 from tests.service.served import served, wait_for
 
 
@@ -69,8 +71,8 @@ def queued(client: Client, folder: Path) -> str:
     return client.compress(folder / "m.pt").id
 
 
-def advance(records: JobRecords, job_id: str, message: str) -> None:
-    assert records.advance(job_id, 1, "search", 0.5, message, [message])
+def advance(records: JobRecords, attempt: Attempt, message: str) -> None:
+    assert records.attempts.advance(attempt, "search", 0.5, message, [message])
 
 
 def test_every_change_arrives_once_and_the_last_one_ends_it(
@@ -80,11 +82,11 @@ def test_every_change_arrives_once_and_the_last_one_ends_it(
         job_id = queued(client, tmp_path)
         followed = Followed(client, job_id)
         followed.until(1)
-        records.begin(job_id, 1)
+        attempt = begin(records, job_id)
         followed.until(2)
-        advance(records, job_id, "a\u2028b")  # which Python takes for two lines
+        advance(records, attempt, "a\u2028b")  # which Python takes for two lines
         followed.until(3)
-        records.finish(job_id, 1, JobState.CANCELLED)
+        assert records.cancel(job_id, 1)
         assert followed.ended() == ["", "starting", "a\u2028b", "a\u2028b"]
         assert followed.seen[-1].state is JobState.CANCELLED
         assert client.wait(job_id) == followed.seen[-1]
@@ -95,16 +97,16 @@ def test_restart_of_the_service_repeats_and_loses_nothing(
 ) -> None:
     with Client(service.url) as client:
         job_id = queued(client, tmp_path)
-        records.begin(job_id, 1)
+        attempt = begin(records, job_id)
         followed = Followed(client, job_id)
         followed.until(1)
         service.process.terminate()
         service.process.wait(timeout=20)
         with service:  # on the same port
             time.sleep(1.5)  # connected again, and told nothing that it knows
-            advance(records, job_id, "later")
+            advance(records, attempt, "later")
             followed.until(2)
-            records.finish(job_id, 1, JobState.CANCELLED)
+            assert records.cancel(job_id, 1)
             assert followed.ended() == ["starting", "later", "later"]
 
 
@@ -164,9 +166,9 @@ def test_job_is_polled_where_no_events_are_to_be_had(
             with Client(f"http://127.0.0.1:{proxy.server_port}") as client:
                 followed = Followed(client, job_id)
                 followed.until(1)
-                records.begin(job_id, 1)
+                begin(records, job_id)
                 followed.until(2)
-                records.finish(job_id, 1, JobState.CANCELLED)
+                assert records.cancel(job_id, 1)
                 assert followed.ended() == ["", "starting", "starting"]
         finally:
             proxy.shutdown()
@@ -179,7 +181,7 @@ def test_follower_that_knows_the_last_event_is_told_nothing_again(
     with Client(service.url) as client:
         wait_for(client)
         job_id = queued(client, tmp_path)
-    records.finish(job_id, 1, JobState.CANCELLED)
+    assert records.cancel(job_id, 1)
     url = f"{service.url}/jobs/{job_id}/events"
     first = httpx.get(url)
     assert first.headers["content-type"].startswith("text/event-stream")

@@ -10,14 +10,15 @@ from pathlib import Path
 import pytest
 from fastapi.testclient import TestClient
 
-from isslim.compress.worker.supervision import collect_garbage
+from isslim.compress.worker.garbage import collect_garbage
 from isslim.service.main import create_app
 from isslim.settings.service import ServiceSettings
 from isslim.store.bundles import BundleStore
-from isslim.store.liveness import FileLocks
+from isslim.store.locks import FileLocks
 from isslim.store.queue import JobQueue
 from isslim.store.uploads import UploadStore
 from isslim.types.inspection import Inspection
+from tests.jobs import answer as answer_inspection
 from tests.service.test_routes import problem
 
 FORM = {"files": {"model": ("m.pt", b"some bytes"), "vocabulary": ("words.txt", b"one\ntwo\n")}}
@@ -76,7 +77,7 @@ def test_slow_answer_is_found_where_the_service_says(
     collect_garbage(queue.records, queue.inspections, house.work, UploadStore(house), bundles)
     assert uploads(house) == before
     answer = Inspection(understood=True, layout="two layers")
-    assert queue.inspections.finish(pending.json()["id"], 1, answer)
+    assert answer_inspection(queue.inspections, pending.json()["id"], answer)
     found = client.get(where)
     assert found.status_code == 200
     assert Inspection.model_validate(found.json()) == answer

@@ -21,16 +21,10 @@ from psycopg.pq import TransactionStatus
 
 from isslim.demo.ports import free_port
 from isslim.store.errors import Unavailable
-from isslim.store.liveness import (
-    MAX_WORKERS,
-    FileLocks,
-    Held,
-    Locks,
-    PostgresLocks,
-    executor_ids,
-    locks_of,
-    recover_dead_peers,
-)
+from isslim.store.liveness import LOOK_SECONDS, Watch, locks_of, recover_dead_peers
+from isslim.store.locks import LEASE_SECONDS, MAX_WORKERS, FileLocks, Locks, Seen, executor_ids
+from isslim.store.migrations import migrate
+from isslim.store.postgres_locks import QUIET_SECONDS, PostgresLease, PostgresLocks
 from isslim.store.queue import JobQueue
 from isslim.store.settings import StoreSettings
 from isslim.types.jobs import CompressionRequest, UploadRef
@@ -40,7 +34,7 @@ from tests.postgres import new_database, server
 HOLDING = """
 import sys
 from pathlib import Path
-from isslim.store.liveness import FileLocks
+from isslim.store.locks import FileLocks
 held = FileLocks(Path(sys.argv[1])).acquire("w")
 print(held is not None, flush=True)
 sys.stdin.read()
@@ -191,7 +185,7 @@ class Jobs:
     def looked_through(self, may_resume: Callable[[str], bool], looks: int = 1) -> None:
         """Lets a worker look for jobs of others so many times."""
         recover_dead_peers(
-            self.client, self.locks, "own", Looks(looks), may_resume, every_seconds=0.0
+            self.client, Watch(self.locks), "own", Looks(looks), may_resume, every_seconds=0.0
         )
 
 
@@ -258,17 +252,126 @@ def test_job_of_another_program_or_without_an_executor_is_left(jobs: Jobs) -> No
     assert jobs.queued().keys() == {ours}
 
 
-def test_id_is_held_while_its_jobs_are_handed_back_and_freed_after(jobs: Jobs) -> None:
-    jobs.begun("0", "dead")
-    during: list[bool] = []
+class Shown:
+    """Leases as a test shows them."""
 
-    def may_resume(workflow_id: str) -> bool:
-        during.append(jobs.locks.is_held("dead"))
-        raise RuntimeError("a fault in the middle")
+    quiet_seconds = 1.0
 
-    jobs.looked_through(may_resume)
-    assert during == [True]
-    assert not jobs.locks.is_held("dead")
+    def __init__(self) -> None:
+        self.shown: dict[str, Seen] = {}
+        self.buried: list[tuple[str, Seen]] = []
+        self.held: set[str] = set()
+
+    def seen(self) -> dict[str, Seen]:
+        return dict(self.shown)
+
+    def is_held(self, executor_id: str) -> bool:
+        return executor_id in self.held
+
+    def bury(self, executor_id: str, seen: Seen) -> bool:
+        self.buried.append((executor_id, seen))
+        return True
+
+
+class Watched:
+    """A watch over shown leases, with a clock that a test sets."""
+
+    def __init__(self) -> None:
+        self.locks, self.now = Shown(), 100.0
+        self.watch = Watch(self.locks, lambda: self.now)  # type: ignore[arg-type]
+
+    def after(self, seconds: float, **shown: Seen) -> Watch:
+        self.now += seconds
+        self.locks.shown = shown
+        self.watch.look()
+        return self.watch
+
+
+def test_worker_without_its_lock_is_dead_once_it_is_silent() -> None:
+    case, quiet = Watched(), Seen("t", 5, locked=False)
+    case.after(0, w=Seen("t", 5, locked=True))
+    for seconds in (0.6, 0.3):
+        assert not case.after(seconds, w=quiet).is_dead("t")
+        assert not case.watch.bury("w")
+    assert case.after(0.2, w=quiet).is_dead("t")
+    assert case.watch.bury("w")
+    assert case.locks.buried == [("w", quiet)]
+
+
+def test_worker_that_beats_lives_without_its_lock() -> None:
+    case = Watched()
+    for beats in range(5):
+        assert not case.after(5.0, w=Seen("t", beats, locked=False)).is_dead("t")
+
+
+def test_worker_that_is_silent_for_a_lease_is_dead_with_its_lock() -> None:
+    case, stopped = Watched(), Seen("t", 5, locked=True)
+    case.after(0, w=stopped)
+    assert not case.after(LEASE_SECONDS - 0.1, w=stopped).is_dead("t")
+    assert case.after(0.2, w=stopped).is_dead("t")
+
+
+def test_restart_of_the_server_gives_workers_a_lease_to_be_heard_again() -> None:
+    case, cut = Watched(), Seen("t", 5, locked=False, lasting=False)
+    case.after(0, w=Seen("t", 5, locked=True))
+    assert not case.after(LEASE_SECONDS - 0.1, w=cut).is_dead("t")
+    assert case.after(0.2, w=cut).is_dead("t")
+
+
+def test_process_that_was_stopped_itself_takes_no_living_one_for_dead() -> None:
+    case = Watched()
+    case.after(0, w=Seen("t", 5, locked=True))
+    case.now += 3600
+    assert not case.watch.is_dead("t")
+    assert not case.after(0, w=Seen("t", 9, locked=True)).is_dead("t")
+
+
+def test_token_that_nobody_has_is_of_a_dead_worker() -> None:
+    case = Watched()
+    assert case.watch.is_dead("t")  # it looks where it has not yet
+    assert case.after(0, w=Seen("new", 0, locked=True)).is_dead("t")
+
+
+def test_worker_of_an_earlier_release_lives_by_its_lock_alone() -> None:
+    case = Watched()
+    case.locks.held = {"old"}
+    case.after(60)
+    assert not case.watch.bury("old")
+    case.locks.held = set()
+    assert case.watch.bury("old")
+
+
+def test_holder_that_is_taken_for_dead_learns_it_at_its_next_beat(locks: FileLocks) -> None:
+    held = locks.acquire("w")
+    assert held is not None
+    assert held.beat()
+    assert locks.bury("w", locks.seen()["w"])
+    assert not held.beat()
+    held.close()
+    again = locks.acquire("w")
+    assert again is not None
+    assert again.beat()
+    assert again.token != held.token
+    again.close()
+
+
+def test_holder_whose_file_is_gone_learns_it(locks: FileLocks, tmp_path: Path) -> None:
+    held = locks.acquire("w")
+    assert held is not None
+    for path in (tmp_path / "home" / "locks").iterdir():
+        path.unlink()
+    assert not held.beat()
+    held.close()
+
+
+def test_beats_are_seen(locks: FileLocks) -> None:
+    held = locks.acquire("w")
+    assert held is not None
+    assert locks.seen() == {"w": Seen(held.token, 0, locked=True)}
+    held.beat()
+    assert locks.seen() == {"w": Seen(held.token, 1, locked=True)}
+    held.close()
+    assert locks.seen() == {"w": Seen(held.token, 1, locked=False)}
 
 
 def test_look_that_fails_is_logged_and_followed_by_the_next(
@@ -296,20 +399,21 @@ def test_id_of_a_worker_whose_jobs_have_ended_is_left_alone(jobs: Jobs) -> None:
     jobs.change(jobs.begun("1", "of another program"), queue_name="of another program")
     tried: list[str] = []
 
-    class Watched(FileLocks):
-        def acquire(self, executor_id: str) -> Held | None:
+    class Asked(FileLocks):
+        def is_held(self, executor_id: str) -> bool:
             tried.append(executor_id)
-            return super().acquire(executor_id)
+            return super().is_held(executor_id)
 
-    jobs.locks = Watched(jobs.folder)
+    jobs.locks = Asked(jobs.folder)
     jobs.looked_through(lambda workflow_id: True)
     assert tried == []
 
 
-def test_worker_looks_every_two_seconds_until_it_is_stopped(jobs: Jobs) -> None:
+def test_worker_looks_three_times_a_second_until_it_is_stopped(jobs: Jobs) -> None:
     stop = Looks(3)
-    recover_dead_peers(jobs.client, jobs.locks, "own", stop, lambda workflow_id: True)
-    assert stop.pauses == [2.0] * 4
+    recover_dead_peers(jobs.client, Watch(jobs.locks), "own", stop, lambda workflow_id: True)
+    assert stop.pauses == [LOOK_SECONDS] * 4
+    assert LOOK_SECONDS == 0.3
 
 
 def test_server_that_does_not_answer_is_unavailable() -> None:
@@ -337,16 +441,25 @@ def postgres() -> Iterator[str]:
         yield address
 
 
+def migrated(postgres: str) -> str:
+    """A new database with its tables."""
+    url = new_database(postgres)
+    engine = sa.create_engine(url.replace("postgresql:", "postgresql+psycopg:"))
+    migrate(engine)
+    engine.dispose()
+    return url
+
+
 @pytest.mark.slow
 def test_lock_of_a_server_is_held_once(postgres: str) -> None:
     # SQLAlchemy's name of the driver in the address is none of the driver's own.
-    url = new_database(postgres)
+    url = migrated(postgres)
     held_once(PostgresLocks(url.replace("postgresql://", "postgresql+psycopg://")))
 
 
 @pytest.mark.slow
 def test_lock_of_a_server_is_of_one_database_and_of_one_kind(postgres: str) -> None:
-    locks, others = PostgresLocks(new_database(postgres)), PostgresLocks(new_database(postgres))
+    locks, others = PostgresLocks(migrated(postgres)), PostgresLocks(migrated(postgres))
     held = locks.acquire("w")
     assert held is not None
     assert not others.is_held("w")
@@ -363,7 +476,7 @@ def test_lock_of_a_server_is_seen_by_either_half_of_its_number(
     postgres: str, executor_id: str
 ) -> None:
     """Some of these ids have numbers below zero, or halves above 2^31."""
-    locks = PostgresLocks(new_database(postgres))
+    locks = PostgresLocks(migrated(postgres))
     held = locks.acquire(executor_id)
     assert held is not None
     assert locks.is_held(executor_id)
@@ -373,13 +486,15 @@ def test_lock_of_a_server_is_seen_by_either_half_of_its_number(
 
 @pytest.mark.slow
 def test_connection_of_a_held_lock_notices_a_dead_server(postgres: str) -> None:
-    locks = PostgresLocks(new_database(postgres).replace("iss@", "iss:secret@"))
+    locks = PostgresLocks(migrated(postgres).replace("iss@", "iss:secret@"))
     held = locks.acquire("w")
-    assert isinstance(held, psycopg.Connection)
-    assert held.info.password == "secret"
+    assert isinstance(held, PostgresLease)
+    connection = held._connection
+    assert connection is not None
+    assert connection.info.password == "secret"
     # A transaction that stays open for the life of a worker would keep the server from cleaning up.
-    assert held.info.transaction_status is TransactionStatus.IDLE
-    shown = held.info.get_parameters()
+    assert connection.info.transaction_status is TransactionStatus.IDLE
+    shown = connection.info.get_parameters()
     assert {name: shown[name] for name in shown if name.startswith("keepalives")} == {
         "keepalives": "1",
         "keepalives_idle": "10",
@@ -387,3 +502,78 @@ def test_connection_of_a_held_lock_notices_a_dead_server(postgres: str) -> None:
         "keepalives_count": "3",
     }
     held.close()
+
+
+def cut(url: str) -> None:
+    """Ends every connection to a database."""
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(
+            "select pg_terminate_backend(pid) from pg_stat_activity "
+            "where datname = current_database() and pid <> pg_backend_pid()"
+        )
+
+
+@pytest.mark.slow
+def test_holder_whose_connection_is_cut_has_its_lock_again_with_its_next_beat(
+    postgres: str,
+) -> None:
+    url = migrated(postgres)
+    locks = PostgresLocks(url)
+    held = locks.acquire("w")
+    assert held is not None
+    assert held.beat()
+    cut(url)
+    assert comes_true(lambda: not locks.is_held("w"))
+    assert locks.seen()["w"] == Seen(held.token, 1, locked=False)
+    assert held.beat()
+    assert locks.seen()["w"] == Seen(held.token, 2, locked=True)
+    held.close()
+    assert locks.seen() == {}
+    locks.close()
+
+
+@pytest.mark.slow
+def test_id_of_a_living_worker_is_not_taken_while_it_has_no_connection(postgres: str) -> None:
+    url = migrated(postgres)
+    locks, taken = PostgresLocks(url), list[object]()
+    held = locks.acquire("w")
+    assert held is not None
+    cut(url)
+    assert comes_true(lambda: not locks.is_held("w"))
+    third = threading.Thread(target=lambda: taken.append(PostgresLocks(url).acquire("w")))
+    third.start()
+    time.sleep(0.3)
+    assert held.beat()
+    third.join()
+    assert taken == [None]
+    assert held.beat()
+    assert locks.seen()["w"].locked
+    locks.close()
+    held.close()
+
+
+@pytest.mark.slow
+def test_lease_is_taken_away_only_from_a_holder_that_did_not_beat_since(postgres: str) -> None:
+    locks = PostgresLocks(migrated(postgres))
+    held = locks.acquire("w")
+    assert held is not None
+    seen = locks.seen()["w"]
+    assert held.beat()
+    assert not locks.bury("w", seen)
+    assert locks.bury("w", locks.seen()["w"])
+    assert not held.beat()
+    locks.close()
+    held.close()
+
+
+@pytest.mark.slow
+def test_id_of_a_dead_worker_is_free_after_its_silence(postgres: str) -> None:
+    url = migrated(postgres)
+    held = PostgresLocks(url).acquire("w")
+    assert held is not None
+    held._cut()  # as the kernel does for a process that is killed
+    began = time.monotonic()
+    again = PostgresLocks(url).acquire("w")
+    assert again is not None
+    assert time.monotonic() - began >= QUIET_SECONDS
+    again.close()

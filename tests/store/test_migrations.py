@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from isslim.store import aliases, comparisons, inspections, records, sweeps
+from isslim.store import aliases, comparisons, inspections, sweeps, tables
 from isslim.store.migrations import (
     MIGRATIONS,
     VERSIONS,
@@ -22,9 +22,9 @@ from isslim.store.migrations import (
 from tests.postgres import new_database, server
 
 Shape = dict[str, dict[str, tuple[str, bool, bool]]]
-USING = (records, inspections, sweeps, aliases, comparisons)
+USING = (tables, inspections, sweeps, aliases, comparisons)
 """The modules that define what the code reads and writes."""
-TABLES = set(records.METADATA.tables)
+TABLES = set(tables.METADATA.tables)
 
 
 @pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.slow)])
@@ -43,10 +43,10 @@ def engine(url: str) -> Iterator[sa.Engine]:
     made.dispose()
 
 
-def shape(engine: sa.Engine, tables: set[str] = TABLES) -> Shape:
+def shape(engine: sa.Engine, names: set[str] = TABLES) -> Shape:
     """Type of each column, whether it is part of the key, and whether there is an index on it."""
     seen, found = sa.inspect(engine), Shape()
-    for table in tables:
+    for table in names:
         keys = seen.get_pk_constraint(table)["constrained_columns"]
         indexed = {name for each in seen.get_indexes(table) for name in each["column_names"]}
         found[table] = {
@@ -61,10 +61,10 @@ def test_new_database_has_the_tables_that_the_code_uses(engine: sa.Engine, tmp_p
     assert migrate(engine) == len(MIGRATIONS)
     if engine.dialect.name == "sqlite":
         expected = sa.create_engine(f"sqlite:///{tmp_path / 'expected.sqlite'}")
-        records.METADATA.create_all(expected)
+        tables.METADATA.create_all(expected)
         assert shape(engine) == shape(expected)
         expected.dispose()
-    for table in records.METADATA.tables.values():
+    for table in tables.METADATA.tables.values():
         found = {
             each["name"]: each["nullable"] for each in sa.inspect(engine).get_columns(table.name)
         }

@@ -32,6 +32,7 @@ from isslim.types.names import (
     WORKFLOW,
 )
 from isslim.types.recipe import Recipe
+from tests.jobs import answer, begin, end
 from tests.store.manifests import manifest_of
 
 
@@ -129,14 +130,14 @@ def test_request_that_died_between_the_two_writes_is_mended(
 def test_running_job_is_not_queued_again(queue: JobQueue, workflows: DBOSClient) -> None:
     job_id = job_id_of(request())
     queue.records.add(job_id, request())
-    queue.records.begin(job_id, 1)
+    begin(queue.records, job_id)
     assert queue.enqueue(request()).state is JobState.RUNNING
     assert asked(workflows) == {}
 
 
 def test_failed_job_begins_a_new_run(queue: JobQueue, workflows: DBOSClient) -> None:
     job = queue.enqueue(request())
-    queue.records.finish(job.id, 1, JobState.FAILED)
+    end(queue.records, job.id, JobState.FAILED)
     assert queue.enqueue(request()).state is JobState.QUEUED
     assert set(asked(workflows)) == {f"{job.id}-1", f"{job.id}-2"}
     assert arguments_of(workflows, f"{job.id}-2") == (job.id, 2)
@@ -147,7 +148,7 @@ def test_job_runs_anew_once_its_model_is_gone_or_damaged(
 ) -> None:
     model_id = published(settings, tmp_path / "made")
     job = queue.enqueue(request())
-    queue.records.finish(job.id, 1, JobState.SUCCEEDED, model_id=model_id)
+    end(queue.records, job.id, JobState.SUCCEEDED, model_id=model_id)
     stands = queue.enqueue(request())
     assert (stands.state, stands.model_id) == (JobState.SUCCEEDED, model_id)
     (settings.home / "artifacts" / "bundles" / model_id / "README.md").write_text("another")
@@ -155,7 +156,7 @@ def test_job_runs_anew_once_its_model_is_gone_or_damaged(
     assert (again.state, again.model_id, queue.records.run_of(job.id)) == (
         JobState.QUEUED, None, 2,
     )  # fmt: skip
-    queue.records.finish(job.id, 2, JobState.SUCCEEDED, model_id="0" * 16)
+    end(queue.records, job.id, JobState.SUCCEEDED, run=2, model_id="0" * 16)
     assert queue.enqueue(request()).state is JobState.QUEUED
     assert queue.records.run_of(job.id) == 3
 
@@ -165,7 +166,7 @@ def test_bundles_may_lie_where_the_caller_says(settings: StoreSettings, tmp_path
     model_id = published(elsewhere, tmp_path / "made")
     queue = JobQueue(settings, BundleStore(elsewhere))
     job = queue.enqueue(request())
-    queue.records.finish(job.id, 1, JobState.SUCCEEDED, model_id=model_id)
+    end(queue.records, job.id, JobState.SUCCEEDED, model_id=model_id)
     assert queue.enqueue(request()).model_id == model_id
     assert (tmp_path / "elsewhere" / "artifacts" / "bundles" / model_id / MANIFEST).is_file()
     queue.close()
@@ -173,7 +174,7 @@ def test_bundles_may_lie_where_the_caller_says(settings: StoreSettings, tmp_path
 
 def test_forgotten_model_is_forgotten_by_its_job(queue: JobQueue) -> None:
     job = queue.enqueue(request())
-    queue.records.finish(job.id, 1, JobState.SUCCEEDED, model_id="0" * 16)
+    end(queue.records, job.id, JobState.SUCCEEDED, model_id="0" * 16)
     queue.forget_model("1" * 16)
     assert queue.get(job.id).model_id == "0" * 16
     queue.forget_model("0" * 16)
@@ -188,7 +189,7 @@ def test_cancelled_job_is_cancelled_for_dbos_too(queue: JobQueue, workflows: DBO
 
 def test_ended_job_is_not_cancelled(queue: JobQueue, workflows: DBOSClient) -> None:
     job = queue.enqueue(request())
-    queue.records.finish(job.id, 1, JobState.FAILED)
+    end(queue.records, job.id, JobState.FAILED)
     assert queue.cancel(job.id).state is JobState.FAILED
     assert asked(workflows)[f"{job.id}-1"][3] == "ENQUEUED"
 
@@ -203,7 +204,7 @@ def test_inspection_is_asked_for_once_and_anew_after_its_answer(
     assert asked(workflows) == {f"inspect-{inspection_id}-1": expected}
     assert arguments_of(workflows, f"inspect-{inspection_id}-1") == (inspection_id, 1)
     assert isinstance(queue.inspection(inspection_id), PendingInspection)
-    queue.inspections.finish(inspection_id, 1, Inspection(understood=True))
+    answer(queue.inspections, inspection_id, Inspection(understood=True))
     assert queue.inspection(inspection_id) == Inspection(understood=True)
     queue.inspect(request())
     assert arguments_of(workflows, f"inspect-{inspection_id}-2") == (inspection_id, 2)
@@ -245,7 +246,7 @@ def test_uploads_of_all_jobs_and_of_open_inspections_are_needed(queue: JobQueue)
     queue.cancel(queue.enqueue(job).id)
     looked_at, answered = request("2"), request("3")
     queue.inspect(looked_at)
-    queue.inspections.finish(queue.inspect(answered), 1, Inspection(understood=True))
+    answer(queue.inspections, queue.inspect(answered), Inspection(understood=True))
     assert queue.needed_uploads() == {digit * 64 for digit in "012"}
 
 

@@ -16,6 +16,7 @@ from isslim.store.sweeps import SweepStore, pareto, state_of
 from isslim.types.jobs import CompressionRequest, FrontPoint, JobState
 from isslim.types.manifest import CurvePoint
 from isslim.types.recipe import Budget, Recipe
+from tests.jobs import begin
 from tests.uploads import upload_of
 
 
@@ -71,7 +72,7 @@ def test_sweep_follows_its_jobs(
     assert store.begin("m", requests).id == sweep.id
     assert [each.id for each in store.all()] == [sweep.id]
     first, second = (job.id for job in sweep.jobs)
-    queue.records.begin(first, 1)
+    attempt = begin(queue.records, first)
     assert store.get(sweep.id).state is JobState.RUNNING
     tried = CurvePoint(
         removed_share=0.1,
@@ -82,7 +83,7 @@ def test_sweep_follows_its_jobs(
         loss=0.2,
         within_budget=False,
     )
-    queue.records.finish(first, 1, JobState.BUDGET_NOT_MET, curve=[tried])
+    queue.records.attempts.finish(attempt, JobState.BUDGET_NOT_MET, curve=[tried])
     found = store.get(sweep.id)
     assert (found.state, found.progress) == (JobState.RUNNING, 0.5)
     assert [(p.job_id, p.mult_adds, p.loss) for p in found.front] == [(first, 20, 0.2)]

@@ -6,14 +6,15 @@
 The folder holds `request.json` and `inputs/`. Standard output carries one JSON object a line, and
 ends with one of
 
-    {"result": {"model_id": ...}}            the bundle was published; null: of an inspection
+    {"result": {"model_id": ...}}            the bundle is in storage, for the worker to publish;
+                                             null: of an inspection
     {"problem": {...}, "curve": [...]}       an answer for the person who uploaded
 
 after any number of {"stage", "progress", "message"}, {"point": {...}} (a candidate that was
-evaluated) and {"epoch": {...}}, and one {"inspection": {...}}, what was understood of the upload.
-It exits with 0 in both cases; anything else is a crash, described on
-standard error. When standard input closes, its worker is dead: the child ends at once, so that no
-job runs twice.
+evaluated) and {"epoch": {...}}, one {"inspection": {...}}, what was understood of the upload, and
+one {"staging": "<id>"} before the bundle's files are copied into storage. It exits with 0 in both
+cases; anything else is a crash, described on standard error. When standard input closes, its worker
+is dead: the child ends at once, so that no job runs twice.
 """
 
 from __future__ import annotations
@@ -83,7 +84,7 @@ def main(folder: Path, *, inspecting: bool = False) -> int:
 
 def _run(request: CompressionRequest, folder: Path, settings: WorkerSettings) -> str:
     # Imported here, since it loads torch for seconds, and the watchdog has to run before.
-    from isslim.compress.pipeline import compress_files, publish
+    from isslim.compress.pipeline import compress_files, stage
 
     load_plugins(settings.kinds, COMPRESSION)
     files, bundles = _files(request, folder, settings), BundleStore(settings)
@@ -91,7 +92,7 @@ def _run(request: CompressionRequest, folder: Path, settings: WorkerSettings) ->
     compressed = compress_files(
         files, request.recipe, folder, progress, settings.evaluations, _send_inspection
     )
-    return publish(compressed, bundles, progress)
+    return stage(compressed, bundles, progress, lambda bundle_id: _send({"staging": bundle_id}))
 
 
 class _Sent(CallbackProgress):

@@ -1,7 +1,7 @@
 """Whether a worker of this host lives: `python -m isslim.compress.worker.health`.
 
 It exits with 0 if one does, and else with a line that says why not. A worker holds the lock on its
-executor id for life (`isslim/store/liveness.py`). Whatever keeps the lock from being looked at is
+executor id for life (`isslim/store/locks.py`). Whatever keeps the lock from being looked at is
 no sign of life.
 """
 
@@ -12,7 +12,8 @@ import sys
 from isslim.settings.environment import SettingsRefused, read
 from isslim.settings.worker import WorkerSettings
 from isslim.store.errors import Unavailable
-from isslim.store.liveness import executor_ids, locks_of
+from isslim.store.liveness import locks_of
+from isslim.store.locks import executor_ids
 
 
 def main() -> int:

@@ -2,9 +2,9 @@
 
 It takes jobs from the queue, one at a time, and runs each in a child process, so that a cancel
 takes effect within a second, a crash costs one job, and memory comes back. Inspections of uploads
-have a queue of their own, and do not wait for it. The worker never imports torch itself. It is
-crash-only: SIGTERM and kill -9 differ in nothing but the log; the child ends with its worker and
-the job is taken up again, by this worker's successor or by a peer (`isslim.store.liveness`).
+have a queue of their own, and do not wait for it. The worker never imports torch itself. It may be
+killed at any time: the child ends with its worker and the job is taken up again, by this worker's
+successor or by a peer (`isslim.store.liveness`). One that is told to stop hands its jobs back.
 """
 
 from __future__ import annotations
@@ -15,23 +15,27 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
-from pathlib import Path
 
 from dbos import DBOS, DBOSClient
 
+from isslim.compress.worker.garbage import collect_garbage
+from isslim.compress.worker.heart import Heart
 from isslim.compress.worker.job_events import JobEvents
 from isslim.compress.worker.metrics import WorkerMetrics
+from isslim.compress.worker.oversight import Limits
 from isslim.compress.worker.supervised_inspection import supervise_inspection
-from isslim.compress.worker.supervision import collect_garbage, supervise
+from isslim.compress.worker.supervision import Worker, supervise
 from isslim.settings.environment import BAD_SETTINGS, read_or_exit
 from isslim.settings.worker import WorkerSettings
 from isslim.store.bundles import BundleStore
 from isslim.store.errors import NotFound
 from isslim.store.inspections import InspectionRecords
-from isslim.store.liveness import Held, Locks, executor_ids, locks_of, recover_dead_peers
-from isslim.store.queue import workflow_id_of
+from isslim.store.liveness import Watch, locks_of, recover_dead_peers
+from isslim.store.locks import Held, Locks, executor_ids
+from isslim.store.queue import inspection_workflow_id_of, workflow_id_of
 from isslim.store.records import JobRecords
 from isslim.store.uploads import UploadStore
 from isslim.types.names import (
@@ -45,6 +49,8 @@ from isslim.types.names import (
 _LOG = logging.getLogger("worker")
 ID_IN_USE = 3
 """Exit status when another living worker has the executor id."""
+LEAVE_SECONDS = 10.0
+"""How long a worker that is told to stop tries to hand its jobs back."""
 GARBAGE_SECONDS = 900.0
 """Pause between removals of what nobody needs, beside the one after every job: mostly uploads that
 were only inspected."""
@@ -73,22 +79,38 @@ def main() -> int:
     stopped = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopped.set())
-    inspections = InspectionRecords(records.engine)
+    inspections, bundles = InspectionRecords(records.engine), BundleStore(settings)
+    heart, watch = Heart(locks, executor_id, held), Watch(locks)
+    heart.start()
+    client = DBOSClient(system_database_url=records.url)
+    worker = Worker(
+        records=records,
+        bundles=bundles,
+        heart=heart,
+        watch=watch,
+        command=settings.child_command,
+        work=settings.work,
+        requeue=lambda job_id, run: client.resume_workflow(
+            workflow_id_of(job_id, run), queue_name=QUEUE
+        ),
+        requeue_inspection=lambda inspection_id, run: client.resume_workflow(
+            inspection_workflow_id_of(inspection_id, run), queue_name=INSPECTION_QUEUE
+        ),
+        limits=Limits(settings.job_memory_bytes, settings.stage_seconds, settings.still_seconds),
+        is_leaving=stopped.is_set,
+    )
 
     def remove_unneeded() -> None:
-        collect_garbage(
-            records, inspections, settings.work, UploadStore(settings), BundleStore(settings)
-        )
+        collect_garbage(records, inspections, settings.work, UploadStore(settings), bundles)
 
     events = JobEvents(records, metrics)
-    _launch(settings, records, inspections, executor_id, remove_unneeded, events)
+    _launch(settings, worker, inspections, executor_id, remove_unneeded, events)
     remove_unneeded()
-    client = DBOSClient(system_database_url=records.url)
     reaper = threading.Thread(
         target=recover_dead_peers,
         args=(
             client,
-            locks,
+            watch,
             executor_id,
             stopped,
             lambda workflow_id: _is_wanted(records, inspections, workflow_id),
@@ -100,14 +122,18 @@ def main() -> int:
     while not stopped.wait(GARBAGE_SECONDS):
         with suppress(Exception):  # what is left is removed the next time
             remove_unneeded()
-    # Crash-only: the kernel frees the lock, the child sees its standard input close, the job is
-    # taken up again.
+    # What is being done is handed back to the queue, which is no failed attempt. Whatever does not
+    # get so far is taken up by others as that of a worker that was killed.
+    limit = time.monotonic() + LEAVE_SECONDS
+    while worker.busy != worker.left and time.monotonic() < limit:
+        time.sleep(0.05)
+    heart.stop()
     os._exit(0)
 
 
 def _launch(
     settings: WorkerSettings,
-    records: JobRecords,
+    worker: Worker,
     inspections: InspectionRecords,
     executor_id: str,
     remove_unneeded: Callable[[], None],
@@ -116,19 +142,18 @@ def _launch(
     DBOS(
         config={
             "name": "isslim",
-            "system_database_url": records.url,
+            "system_database_url": worker.records.url,
             "application_version": APPLICATION_VERSION,
             "executor_id": executor_id,
             "log_level": "WARNING",
         }
     )
     DBOS.listen_queues([QUEUE, INSPECTION_QUEUE])
-    work: Path = settings.work
 
     @DBOS.step(name="run-child", preemptible=True)
     async def run_child(job_id: str, run: int) -> str:
         with events.attending(job_id, run) as attended:
-            state = await supervise(records, settings.child_command, work, job_id, run)
+            state = await supervise(worker, job_id, run)
             attended.state = state
         try:
             await asyncio.to_thread(remove_unneeded)
@@ -144,9 +169,7 @@ def _launch(
     @DBOS.step(name="inspect-in-child")
     async def inspect_in_child(inspection_id: str, run: int) -> None:
         seconds = settings.inspection_seconds
-        await supervise_inspection(
-            inspections, settings.child_command, work, inspection_id, run, seconds
-        )
+        await supervise_inspection(worker, inspections, inspection_id, run, seconds)
 
     @DBOS.workflow(name=INSPECTION_WORKFLOW)
     async def inspect(inspection_id: str, run: int) -> None:
@@ -163,10 +186,11 @@ def _launch(
 
 
 def _take_id(locks: Locks, wanted: str) -> tuple[str, Held | None]:
-    """The executor id and the lock on it; no lock when every id is in use."""
+    """The executor id and the lease on it; no lease when every id is in use."""
     held = None
     for executor_id in executor_ids(wanted):
-        held = locks.acquire(executor_id)
+        # A name of its own is waited for; among numbered ones the next may be free.
+        held = locks.acquire(executor_id, patient=bool(wanted))
         if held is not None:
             break
     return executor_id, held

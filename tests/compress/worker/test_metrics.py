@@ -18,6 +18,7 @@ from isslim.settings.environment import BAD_SETTINGS
 from isslim.store.queue import JobQueue
 from isslim.store.settings import StoreSettings
 from isslim.types.jobs import CompressionRequest, JobState, UploadRef
+from tests.jobs import end
 from tests.service.printed_metrics import Printed
 
 REQUEST = CompressionRequest(model=UploadRef(sha256="0" * 64, filename="m.pt", size_bytes=1))
@@ -47,8 +48,7 @@ def test_events_of_a_job_are_lines_and_counts(
     with JobEvents(queue.records, metrics).attending(job.id, 1) as attended:
         for stage in ("ingest", "ingest", "search"):
             enter_stage(stage)
-        queue.records.begin(job.id, 1)
-        queue.records.finish(job.id, 1, JobState.SUCCEEDED, model_id="m")
+        end(queue.records, job.id, JobState.SUCCEEDED, model_id="m")
         attended.state = JobState.SUCCEEDED
     enter_stage("publish")  # of no job
     ids = {"job_id": job.id, "run": 1}

@@ -13,14 +13,21 @@ from pathlib import Path
 
 import pytest
 
-from isslim.compress.worker.supervision import supervise
+from isslim.compress.worker.heart import Heart
+from isslim.compress.worker.oversight import Limits
+from isslim.compress.worker.supervision import Worker, supervise
 from isslim.store.aliases import AliasStore
+from isslim.store.attempts import Attempt
+from isslim.store.bundles import BundleStore
 from isslim.store.errors import Unavailable
+from isslim.store.liveness import Watch
+from isslim.store.locks import FileLocks
 from isslim.store.records import JobRecords
 from isslim.store.settings import StoreSettings
 from isslim.types.jobs import CompressionRequest, Job, JobState, UploadRef
 from isslim.types.recipe import Recipe
 
+MODEL = "0123456789abcdef"
 TELLING = """
 import json, sys, time
 from pathlib import Path
@@ -53,13 +60,48 @@ def locked(records: JobRecords) -> Iterator[None]:
         other.close()
 
 
+class Heard:
+    """A lease that nobody takes away."""
+
+    token = "token"
+
+    def beat(self) -> bool:
+        return True
+
+    def close(self) -> None:
+        """Nothing."""
+
+
+def worker_of(
+    records: JobRecords, code: str, work: Path, limits: Limits | None = None, **more: object
+) -> Worker:
+    """A worker whose children run `code`; what is published is there already."""
+    settings = StoreSettings(home=work.parent / "home")
+    bundle = settings.home / "artifacts" / "bundles" / MODEL
+    bundle.mkdir(parents=True, exist_ok=True)
+    (bundle / "manifest.json").touch()
+    locks = FileLocks(settings.locks)
+    heart = Heart(locks, "own", Heard())
+    heart.start()
+    return Worker(
+        records=records,
+        bundles=BundleStore(settings),
+        heart=heart,
+        watch=Watch(locks),
+        command=[sys.executable, "-c", code],
+        work=work,
+        limits=limits or Limits(),
+        **more,  # type: ignore[arg-type]
+    )
+
+
 def in_child(
     records: JobRecords, code: str, work: Path, meanwhile: Callable[[], None] = lambda: None
 ) -> Job:
     """Supervises a child that runs `code`, with something happening in a thread beside it."""
     thread = threading.Thread(target=meanwhile)
     thread.start()
-    asyncio.run(supervise(records, [sys.executable, "-c", code], work, "job", 1))
+    asyncio.run(supervise(worker_of(records, code, work), "job", 1))
     thread.join()
     assert not list(work.iterdir())
     return records.get("job")
@@ -83,7 +125,7 @@ def test_locked_database_costs_progress_and_not_the_job(
             time.sleep(0.7)
             before = records.get("job").progress
             with pytest.raises(Unavailable, match="locked"):
-                records.advance("job", 1, "other", 0.0, "", [])
+                records.attempts.advance(Attempt("job", 1, 1), "other", 0.0, "", [])
         until(lambda: records.get("job").progress > before)  # later news are recorded again
         seen.append(records.get("job").state)
 
@@ -203,14 +245,13 @@ def test_recipe_promotes_its_model_once_the_job_has_succeeded(
     code = f"import json, sys; print(json.dumps({result!r})); sys.exit({ending == 'failed':d})"
     if ending == "cancelled":
         # The model is published in the moment in which the job is cancelled.
-        records.begin("prod", 1)
         code = code.replace("import", "import sqlite3,", 1).replace(
             "sys; ",
             f"sys; base = sqlite3.connect({records.url.removeprefix('sqlite:///')!r}); "
             "base.execute(\"update iss_jobs set state = 'cancelled' where id = 'prod'\"); "
             "base.commit(); base.close(); ",
         )
-    asyncio.run(supervise(records, [sys.executable, "-c", code], tmp_path / "work", "prod", 1))
+    asyncio.run(supervise(worker_of(records, code, tmp_path / "work"), "prod", 1))
     found = {each.alias: each.model for each in AliasStore(records.engine).all()}
     assert found == ({"prod": "0123456789abcdef"} if ending == "succeeded" else {})
 

@@ -18,7 +18,8 @@ from isslim.compress.worker.main import ID_IN_USE
 from isslim.demo.ports import free_port
 from isslim.store.bundles import BundleStore
 from isslim.store.errors import NotFound
-from isslim.store.liveness import FileLocks, locks_of
+from isslim.store.liveness import locks_of
+from isslim.store.locks import FileLocks
 from isslim.store.queue import JobQueue
 from isslim.store.settings import StoreSettings
 from isslim.store.sweeps import SweepStore
@@ -72,8 +73,13 @@ if kind == "slow":
 with runs.open("a") as file:
     file.write(f"end {request['recipe']['name']} {os.getpid()}\\n")
 made = Path(os.environ["MADE"])
-bundles = Path(os.environ["ISS_HOME"]) / "artifacts" / "bundles"
-shutil.copytree(made, bundles / made.name, dirs_exist_ok=True)
+artifacts = Path(os.environ["ISS_HOME"]) / "artifacts"
+tell(staging=made.name)
+if not (artifacts / "bundles" / made.name / "manifest.json").exists():
+    ignore = shutil.ignore_patterns("manifest.json")
+    shutil.copytree(made, artifacts / "bundles" / made.name, ignore=ignore, dirs_exist_ok=True)
+    (artifacts / "staged" / made.name).mkdir(parents=True, exist_ok=True)
+    shutil.copy(made / "manifest.json", artifacts / "staged" / made.name)
 tell(result={"model_id": made.name})
 """
 

@@ -1,0 +1,79 @@
+"""The end of a job that made a model: one bundle, or none.
+
+The child copies the bundle's files into storage, its manifest apart, so that there is no bundle
+yet. One conditional write of the job's row then decides that there is to be one: it fails where the
+job was cancelled or taken over. Only then the manifest is put to its files. A worker that dies in
+between leaves what the next attempt completes; a job is `succeeded` only once its bundle is there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from isslim.compress.worker.oversight import Stop
+from isslim.compress.worker.retries import write_with_retries
+from isslim.store.aliases import AliasStore, Author
+from isslim.store.attempts import Attempt
+from isslim.store.bundles import BundleStore
+from isslim.store.errors import OutOfSpace
+from isslim.store.records import JobRecords
+from isslim.types.jobs import Job, JobState
+from isslim.types.problem import Problem
+from isslim.types.schemas.aliases import AliasState
+
+
+async def publish(
+    records: JobRecords, bundles: BundleStore, attempt: Attempt, bundle_id: str
+) -> Stop | Problem | None:
+    """Publishes what was staged, if that is still wanted.
+
+    Args:
+        records: of jobs.
+        bundles: where its files lie.
+        attempt: that made it.
+        bundle_id: the bundle.
+
+    Returns:
+        Why it was not published; None: it was.
+    """
+    if not await write_with_retries(lambda: records.attempts.claim(attempt, bundle_id)):
+        await asyncio.to_thread(bundles.discard, bundle_id)
+        return Stop.UNWANTED
+    try:
+        if await write_with_retries(lambda: bundles.complete(bundle_id)):
+            return None
+    except OutOfSpace as full:
+        await write_with_retries(lambda: records.attempts.withdraw(attempt))
+        await asyncio.to_thread(bundles.discard, bundle_id)
+        return Problem(kind="out-of-space", title="The disk is full", detail=str(full))
+    # Another attempt has completed it, and it was deleted since; or its files are gone.
+    return Stop.UNWANTED if not records.attempts.is_current(attempt) else _gone(bundle_id)
+
+
+def promote(records: JobRecords, job: Job) -> None:
+    """Points the alias that a recipe names at the model of its job, once.
+
+    Args:
+        records: of jobs.
+        job: that has ended; only one that has succeeded is promoted.
+    """
+    alias, author = job.request.recipe.promote, Author(f"job {job.id}")
+    if job.state is not JobState.SUCCEEDED or job.model_id is None or alias is None:
+        return
+    aliases = AliasStore(records.engine)
+    # A worker may have died behind this write; the alias may have been moved on since.
+    was_done = any(
+        change.by == author.by and change.after is not None and change.after.model == job.model_id
+        for change in aliases.history(alias)
+    )
+    if not was_done:
+        aliases.point(alias, AliasState(model=job.model_id), author)
+
+
+def _gone(bundle_id: str) -> Problem:
+    return Problem(
+        kind="storage",
+        title="The storage failed",
+        detail=f"files of the bundle {bundle_id} are gone from storage before it was published; "
+        "send the request again",
+    )
