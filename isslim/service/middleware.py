@@ -153,7 +153,9 @@ class RequestMetrics:
             method = scope["method"] if scope["method"] in _METHODS else "other"
             self._metrics.requests.labels(method, route, str(status)).observe(seconds)
             if status >= 400:
-                self._metrics.note_refusal(noted_problem(scope))
+                # Above a rate by whatever refuses it, before its route or in it.
+                kind = "rate-limited" if status == 429 else noted_problem(scope)
+                self._metrics.note_refusal(kind)
             if not scope["path"].startswith(_QUIET):
                 facts = {"method": method, "route": route, "path": scope["path"], "status": status}
                 _LOG.info("request", extra={**facts, "ms": round(1e3 * seconds, 3)})

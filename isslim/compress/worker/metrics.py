@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 from prometheus_client import CollectorRegistry, Gauge, Histogram, start_http_server
 
 from isslim.settings.process_metrics import register_own
 from isslim.types.jobs import JobState
-from isslim.types.recipe import Recipe
+from isslim.types.recipe import Mode, Recipe
 
 _SECONDS = (1, 5, 15, 30, 60, 120, 300, 600, 1800, 3600, 3 * 3600, 12 * 3600, 24 * 3600)
 
@@ -27,6 +29,12 @@ class WorkerMetrics:
             buckets=_SECONDS,
             registry=self.registry,
         )
+        # Of uploads that were not understood: there from the start, so that a sum is 0, and not
+        # absent, until a job has ended.
+        for mode in get_args(Mode):
+            for state in JobState:
+                if state.ended:
+                    self._jobs.labels("", mode, state)
         self.running = Gauge(
             "isslim_worker_jobs_running", "Jobs that this worker runs", registry=self.registry
         )

@@ -1,0 +1,1 @@
+"""Tests of what `deploy/` holds, with the programs that it is for."""
