@@ -40,6 +40,7 @@ ALLOWED = {
         "fastapi",
         "google",
         "grpc",
+        "limits",
         "numpy",
         "prometheus_client",
         "pydantic",

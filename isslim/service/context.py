@@ -23,6 +23,7 @@ from isslim.service.serving.trials import Trials
 from isslim.service.siblings import Siblings
 from isslim.settings.service import ServiceSettings
 from isslim.store.aliases import AliasStore
+from isslim.store.audit import AuditStore
 from isslim.store.bundles import BundleStore
 from isslim.store.comparisons import ComparisonStore
 from isslim.store.keys import shared_key
@@ -43,6 +44,7 @@ class AppContext:
     Attributes:
         settings: of the process.
         access: who may ask what.
+        audit: who changed what.
         metrics: its metrics.
         models: in memory, over the bundle store.
         uploads: the files that jobs need.
@@ -63,6 +65,7 @@ class AppContext:
 
     settings: ServiceSettings
     access: AccessControl
+    audit: AuditStore
     metrics: Metrics
     models: ModelRegistry
     uploads: UploadStore
@@ -103,7 +106,8 @@ class AppContext:
         )
         return cls(
             settings=settings,
-            access=AccessControl(settings),
+            access=AccessControl(settings, siblings.folder),
+            audit=AuditStore(engine, settings.keep_audit_days, settings.keep_audit_entries),
             metrics=metrics,
             models=models,
             uploads=UploadStore(settings),

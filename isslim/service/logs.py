@@ -39,6 +39,7 @@ def configure(level: str) -> None:
     root.setLevel(logging.WARNING)
     for name in ("service", "uvicorn.error"):
         logging.getLogger(name).setLevel(level)
+    logging.getLogger("service.audit").setLevel(logging.INFO)  # whatever else is printed
 
 
 def _add_request_id(

@@ -12,6 +12,7 @@ from starlette.middleware.gzip import DEFAULT_EXCLUDED_CONTENT_TYPES
 from isslim import __version__
 from isslim.service import problems
 from isslim.service.access.middleware import Access
+from isslim.service.access.trail import Trail
 from isslim.service.compression import Compression
 from isslim.service.context import AppContext
 from isslim.service.direct_routes import DirectRoutes, direct_routes
@@ -23,6 +24,7 @@ from isslim.service.request_id import RequestId
 from isslim.service.routes import (
     about,
     aliases,
+    audit,
     compress,
     generate,
     graphs,
@@ -96,6 +98,7 @@ def create_app(
             models,
             kinds,
             aliases,
+            audit,
             health,
             about,
         )
@@ -119,7 +122,7 @@ def create_app(
     )
     app.add_middleware(Compression, **GZIP)
     app.add_middleware(ServedModel, trials=context.trials)
-    app.add_middleware(Access, control=context.access)
+    app.add_middleware(Access, control=context.access, trail=Trail(context.audit))
     app.add_middleware(RequestMetrics, metrics=context.metrics)
     app.add_middleware(RequestId)
     return app

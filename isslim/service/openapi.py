@@ -73,7 +73,11 @@ SCHEMES = {
 }
 _KEY: list[dict[str, list[str]]] = [{"bearer": []}, {"header": []}, {}]
 """How a request is let in; the last: by nothing, where the service asks for no keys."""
-_LET_IN = {"401": "The service asks for a key", "403": "The key, or the page, is not for this"}
+_LET_IN = {
+    "401": "The service asks for a key",
+    "403": "The key, or the page, is not for this",
+    "429": "More requests than the service allows in a time: again after `Retry-After`",
+}
 TAGS = [
     {"name": "inspect", "description": "What is understood of an upload, before it is compressed"},
     {"name": "compress", "description": "Uploads that become jobs"},
@@ -93,6 +97,7 @@ TAGS = [
         "description": "OpenAI completions of language models, and their tokenizers; all of it "
         "also below `/models/{model}/`",
     },
+    {"name": "audit", "description": "Who changed what"},
     {"name": "health", "description": "For monitoring"},
     {"name": "about", "description": "What this service is"},
 ]

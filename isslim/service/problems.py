@@ -103,6 +103,7 @@ STATUS: dict[str, tuple[int, str]] = {
     "missing-scope": (403, "The key is not for this"),
     "unknown-host": (403, "The service is not known by this name"),
     "cross-site": (403, "The request comes from another site"),
+    "rate-limited": (429, "Too many requests"),
     "keys-unreadable": (503, "Nobody can be let in"),
     "client-left": (499, "The connection was closed before there was an answer"),
 }

@@ -41,6 +41,11 @@ class Siblings:
         """Whether there are any."""
         return self._connection is not None
 
+    @property
+    def folder(self) -> Path | None:
+        """The folder of files that all processes share; None: there are no others."""
+        return self._folder
+
     def tell(self, subject: str, *facts: Any) -> None:
         """Sends something to all others.
 

@@ -10,8 +10,8 @@ from pydantic import AfterValidator, Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from isslim.store.settings import PREFIX
-from isslim.types.access import read_keys
-from isslim.types.units import Unit
+from isslim.types.access import RATE, read_keys
+from isslim.types.units import Count, Unit
 
 
 def _holds_keys(path: Path | None) -> Path | None:
@@ -46,6 +46,18 @@ class AccessSettings(BaseSettings):
     )
     metrics_open: Annotated[bool, Unit("true or false")] = Field(
         default=True, description="whether `/metrics` is answered without a key"
+    )
+
+    rate: Annotated[str | None, Field(pattern=RATE), Unit("requests/time")] = Field(
+        default=None,
+        description="requests that a key may send in a time, or an address where no key is asked "
+        "for, such as `60/minute` or `1000/hour`; more are refused with 429. None: any number",
+    )
+    keep_audit_days: Annotated[float, Field(gt=0), Unit("days")] = Field(
+        default=90.0, description="how long entries of the audit trail are kept"
+    )
+    keep_audit_entries: Count = Field(
+        default=100_000, description="entries of the audit trail that are kept, about"
     )
 
     @property

@@ -239,8 +239,26 @@ def _leases(connection: sa.Connection) -> None:
     )
 
 
+def _audit_trail(connection: sa.Connection) -> None:
+    """Who changed what."""
+    add_table(
+        connection,
+        "iss_audit",
+        sa.Column("id", sa.Integer, primary_key=True),
+        sa.Column("at", sa.DateTime, nullable=False, index=True),
+        sa.Column("key", sa.String(64)),
+        sa.Column("remote", sa.String(64), nullable=False),
+        sa.Column("request_id", sa.String(128), nullable=False),
+        sa.Column("method", sa.String(16), nullable=False),
+        sa.Column("path", sa.String(300), nullable=False),
+        sa.Column("subject", sa.String(300)),
+        sa.Column("status", sa.Integer, nullable=False),
+    )
+
+
 MIGRATIONS: tuple[Migration, ...] = (
     Migration("tables of the first releases", _first_tables),
     Migration("leases and publication", _leases),
+    Migration("the audit trail", _audit_trail),
 )
 """In order. A new one is appended, and none is changed once it was released."""

@@ -21,6 +21,8 @@ KEY_PREFIX, KEY_BYTES = "iss_", 32
 """What every key begins with, so that scanners of source code find one that was published."""
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _NUMBER = re.compile(r"[0-9]{1,18}")
+RATE = r"^[1-9][0-9]{0,8}/([1-9][0-9]{0,3} )?(second|minute|hour|day)s?$"
+"""Of requests, such as `60/minute` or `100/5 minutes`."""
 
 
 class Scope(StrEnum):
@@ -149,7 +151,9 @@ def _limits(words: list[str]) -> KeyLimits:
     rate = None
     for word in words:
         limit, _, value = word.partition("=")
-        if limit == "rate" and value and rate is None:
+        if limit == "rate" and rate is None:
+            if re.match(RATE, value) is None:
+                raise ValueError("rate has to be such as 60/minute")
             rate = value
         elif limit in ("upload_bytes", "jobs", "models") and limit not in numbers:
             if _NUMBER.fullmatch(value) is None:

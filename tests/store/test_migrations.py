@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from isslim.store import aliases, comparisons, inspections, sweeps, tables
+from isslim.store import aliases, audit, comparisons, inspections, sweeps, tables
 from isslim.store.migrations import (
     MIGRATIONS,
     VERSIONS,
@@ -22,7 +22,7 @@ from isslim.store.migrations import (
 from tests.postgres import new_database, server
 
 Shape = dict[str, dict[str, tuple[str, bool, bool]]]
-USING = (tables, inspections, sweeps, aliases, comparisons)
+USING = (tables, inspections, sweeps, aliases, comparisons, audit)
 """The modules that define what the code reads and writes."""
 TABLES = set(tables.METADATA.tables)
 

@@ -17,16 +17,19 @@ class Caller:
     """Who asks.
 
     Attributes:
-        name: of the key; None: no keys are asked for, and everybody may do everything.
+        name: of the key; None: no keys are asked for, and everybody may do everything; empty, or
+            `?`, and without scopes: there is no key, or an unknown one.
         scopes: of the key.
         remote: address of the sender.
         limits: of the key.
+        digest: of the key.
     """
 
     name: str | None
     scopes: frozenset[Scope]
     remote: str
     limits: KeyLimits = field(default_factory=KeyLimits)
+    digest: str = ""
 
     @property
     def rules(self) -> bool:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from isslim.service.access.caller import Caller
 from isslim.service.access.hosts import HostRules
 from isslim.service.access.keys import KeyRing
 from isslim.service.access.permissions import Permissions
+from isslim.service.access.rates import Allowance, Rates
 from isslim.service.problems import RequestError
 from isslim.settings.service import ServiceSettings
 from isslim.types.access import Scope
 
+UNKNOWN = "?"
+"""Name of a caller whose key is not known; no key has it."""
 _EVERYTHING = frozenset(Scope)
 _NOTHING: frozenset[Scope] = frozenset()
 
@@ -19,16 +24,18 @@ class AccessControl:
 
     Args:
         settings: of the service.
+        folder: that all of its processes share; None: there is one.
 
     Attributes:
         hosts: the rules where no keys are asked for; None: they are.
         permissions: which scope each request needs.
     """
 
-    def __init__(self, settings: ServiceSettings) -> None:
+    def __init__(self, settings: ServiceSettings, folder: Path | None) -> None:
         self._keys = None if settings.api_keys_file is None else KeyRing(settings.api_keys_file)
         self.hosts = HostRules(settings) if self._keys is None else None
         self.permissions = Permissions(metrics_open=settings.metrics_open)
+        self._rates = Rates(settings.rate, folder)
 
     def caller(self, authorization: bytes, key: bytes, remote: str) -> Caller:
         """Who asks.
@@ -39,10 +46,11 @@ class AccessControl:
             remote: address of the sender.
 
         Returns:
-            The caller; without a name and scopes where a key is asked for, and none was sent.
+            The caller; without a name and scopes where a key is asked for, and none was sent, or
+            one that is not known.
 
         Raises:
-            RequestError: (unauthenticated) when there is no such key.
+            RequestError: (keys-unreadable) when nobody can be let in.
         """
         if self._keys is None:
             return Caller(None, _EVERYTHING, remote)
@@ -52,24 +60,44 @@ class AccessControl:
             return Caller("", _NOTHING, remote)
         found = self._keys.find(sent or key)
         if found is None:
-            raise RequestError(
-                "unauthenticated", "the key is not known here: it may be mistyped, or was withdrawn"
-            )
-        return Caller(found.name, found.scopes, remote, found.limits)
+            return Caller(UNKNOWN, _NOTHING, remote)
+        return Caller(found.name, found.scopes, remote, found.limits, found.digest)
 
-    def check(self, caller: Caller, scopes: frozenset[Scope]) -> None:
-        """Refuses what a caller may not ask.
+    def is_current(self, caller: Caller) -> bool:
+        """Whether the key of a caller who was let in is still in force, with the same scopes.
+
+        Raises:
+            RequestError: (keys-unreadable) when nobody can be let in.
+        """
+        if self._keys is None:
+            return True
+        found = self._keys.of_digest(caller.digest)
+        return found is not None and (found.name, found.scopes) == (caller.name, caller.scopes)
+
+    def admit(self, caller: Caller, scopes: frozenset[Scope]) -> Allowance | None:
+        """Counts a request, and refuses what a caller may not ask.
 
         Args:
             caller: who asks.
-            scopes: of which one is needed; none: no key is.
+            scopes: of which one is needed; none: no key is, and nothing is counted.
+
+        Returns:
+            What is left of the limit on requests; None: there is none.
 
         Raises:
-            RequestError: (unauthenticated) without a key; (missing-scope) with one that does not
-                have any of them.
+            RateExceeded: when it is one too many.
+            RequestError: (unauthenticated) without a known key; (missing-scope) with one that does
+                not have any of them.
         """
-        if not scopes or scopes & caller.scopes:
-            return
+        if not scopes:
+            return None
+        left = self._rates.spend(caller)
+        if scopes & caller.scopes:
+            return left
+        if caller.name == UNKNOWN:
+            raise RequestError(
+                "unauthenticated", "the key is not known here: it may be mistyped, or was withdrawn"
+            )
         if caller.name == "":
             raise RequestError(
                 "unauthenticated",

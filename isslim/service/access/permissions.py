@@ -75,6 +75,7 @@ _TABLE: tuple[tuple[str, str, frozenset[Scope]], ...] = (
     ("PUT", "/aliases/*", COMPRESS),
     ("POST", "/aliases/*/rollback", COMPRESS),
     ("DELETE", "/aliases/*", COMPRESS),
+    ("GET", "/audit", ADMIN),
 )
 """Method, path, and the scopes of which a key needs one. `*` is a part of a path, `**` its rest.
 `GET` is `HEAD` as well."""
@@ -134,6 +135,15 @@ class Permissions:
             if rule.method == asked and rule.path.fullmatch(path):
                 return rule.scopes
         return None
+
+    def changes(self, method: str, path: str) -> bool:
+        """Whether a request changes what is stored, or would; running a model does not.
+
+        Args:
+            method: of the request.
+            path: of the request.
+        """
+        return method not in SAFE and self.scopes_of(method, path) in (COMPRESS, ADMIN)
 
     def _scopes_of(self, method: str, path: str) -> frozenset[Scope]:
         """The scopes of which a key needs one; none: no key is needed.

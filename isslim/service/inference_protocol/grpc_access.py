@@ -30,7 +30,7 @@ def admit(control: AccessControl, method: str, call: Call) -> None:
     scopes = GRPC[method]
     if scopes:
         authorization, key = (sent[name] for name in _NAMES)
-        control.check(control.caller(authorization, key, remote_of(call)), scopes)
+        control.admit(control.caller(authorization, key, remote_of(call)), scopes)
 
 
 def remote_of(call: Call) -> str:

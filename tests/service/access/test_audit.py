@@ -1,0 +1,138 @@
+"""Whatever changes something leaves an entry and a line, whoever asks and however it ends."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from fastapi.testclient import TestClient
+
+from isslim.service.main import create_app
+from isslim.settings.service import ServiceSettings
+from isslim.store import audit
+from isslim.store.audit import AuditStore
+from isslim.types.schemas.audit import AuditEntry
+from tests.conftest import Published
+from tests.service.access.conftest import Keys
+from tests.service.served import served
+
+
+@pytest.fixture
+def home(tmp_path: Path, published: Published) -> Path:
+    shutil.copytree(published.settings.home / "artifacts", tmp_path / "home" / "artifacts")
+    return tmp_path / "home"
+
+
+@pytest.fixture
+def audited(home: Path, keys: Keys) -> Iterator[TestClient]:
+    settings = ServiceSettings(home=home, api_keys_file=keys.file)
+    with TestClient(create_app(settings), raise_server_exceptions=False) as made:
+        yield made
+
+
+def entries(client: TestClient, keys: Keys) -> list[AuditEntry]:
+    found = client.get("/audit", headers=keys.headers("admin"))
+    assert found.status_code == 200, found.text
+    return [AuditEntry.model_validate(each) for each in found.json()]
+
+
+def test_changes_are_noted_and_reading_is_not(audited: TestClient, keys: Keys) -> None:
+    put = {"headers": keys.headers("admin"), "json": {"model": "tiny"}}
+    for method, path, options in (
+        ("GET", "/models", {"headers": keys.headers("read")}),
+        ("POST", "/score", {"headers": keys.headers("score"), "json": {}}),
+        ("PUT", "/aliases/prod?note=secret-note", {**put, "json": {"model": "tiny"}}),
+        ("PUT", "/aliases/prod", {**put}),
+        ("DELETE", "/models/tiny", {"headers": keys.headers("admin")}),
+        ("DELETE", "/models/nope", {"headers": keys.headers("compress")}),
+        ("DELETE", "/models/tiny", {"headers": keys.headers("read")}),
+        ("DELETE", "/models/tiny", {}),
+        ("POST", "/compress", {"headers": keys.headers("admin"), "files": {"model": b"x"}}),
+    ):
+        audited.request(method, path, **options)  # type: ignore[arg-type]
+    found = entries(audited, keys)
+    assert [(each.key, each.method, each.path, each.status) for each in found] == [
+        ("admin", "POST", "/compress", 202),
+        ("read", "DELETE", "/models/tiny", 403),
+        ("compress", "DELETE", "/models/nope", 404),
+        ("admin", "DELETE", "/models/tiny", 409),
+        ("admin", "PUT", "/aliases/prod", 200),
+        ("admin", "PUT", "/aliases/prod", 422),
+    ]
+    assert str(found[0].subject).startswith("/jobs/")
+    assert {each.remote for each in found} == {"testclient"}
+    assert all(each.request_id for each in found)
+    older = audited.get(
+        "/audit", params={"limit": 2, "before": found[1].id}, headers=keys.headers("admin")
+    ).json()
+    assert [each["id"] for each in older] == [each.id for each in found[2:4]]
+    whole = json.dumps(older) + json.dumps([each.model_dump(mode="json") for each in found])
+    assert not any(key in whole for key in keys.by_name.values())
+    assert "secret-note" not in whole
+
+
+def test_only_administrators_read_it(audited: TestClient, keys: Keys) -> None:
+    for name in ("read", "score", "compress"):
+        assert audited.get("/audit", headers=keys.headers(name)).status_code == 403
+    assert audited.get("/audit").status_code == 401
+
+
+def test_without_keys_there_is_a_trail_as_well(home: Path) -> None:
+    with TestClient(create_app(ServiceSettings(home=home))) as client:
+        client.delete("/models/nope")
+        client.delete("/models/nope", headers={"host": "evil.example"})
+        (entry,) = client.get("/audit").json()
+    assert (entry["key"], entry["path"], entry["status"]) == (None, "/models/nope", 404)
+
+
+def test_hostile_paths_are_kept_plain(home: Path) -> None:
+    with TestClient(create_app(ServiceSettings(home=home))) as client:
+        client.delete("/models/" + "x" * 5000)
+        client.delete("/models/a%00b%0Ac%ED%A0%80")
+        paths = [each["path"] for each in client.get("/audit").json()]
+    assert len(paths[1]) == 300
+    assert paths[0].startswith("/models/a\\x00b\\nc")
+    assert paths[0].isprintable()
+
+
+def test_a_line_of_the_log_says_the_same(home: Path, keys: Keys, tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    with served(home, {"ISS_API_KEYS_FILE": str(keys.file)}, log) as url:
+        import httpx
+
+        httpx.delete(f"{url}/models/nope", headers=keys.headers("admin"))
+        httpx.delete(f"{url}/models/nope", headers={"x-api-key": "nonsense-key"})
+    lines = [json.loads(each) for each in log.read_text().splitlines()]
+    found = [each for each in lines if each["logger"] == "service.audit"]
+    assert [(each["key"], each["status"], each["remote"]) for each in found] == [
+        ("admin", 404, "127.0.0.1"),
+        (None, 401, "127.0.0.1"),
+    ]
+    assert all(each["request_id"] and each["timestamp"] for each in found)
+    assert "nonsense-key" not in log.read_text()
+    assert not any(key in log.read_text() for key in keys.by_name.values())
+
+
+def test_trail_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(audit, "_PRUNED_EVERY", 10)
+    store = AuditStore(sa.create_engine(f"sqlite:///{tmp_path / 'a.sqlite'}"), days=1, entries=25)
+    now = datetime.now(UTC)
+
+    def add(at: datetime) -> None:
+        fields = {"key": None, "remote": "", "request_id": "", "method": "PUT", "path": "/x"}
+        store.add(AuditEntry(id=0, at=at, subject=None, status=200, **fields))
+
+    for _ in range(5):
+        add(now - timedelta(days=2))
+    for _ in range(5):
+        add(now)
+    assert [each.id for each in store.newest(100)] == [10, 9, 8, 7, 6]
+    for _ in range(50):
+        add(now)
+    kept = [each.id for each in store.newest(100)]
+    assert kept == list(range(60, 35, -1))
