@@ -170,7 +170,7 @@ def test_run_may_be_as_large_as_its_arrays_and_stops_nobody(service: served) -> 
 def test_only_some_large_runs_are_held_at_once(service: served) -> None:
     """Each has sent more than an ordinary body may have, and no more."""
     head = (
-        "POST /models/tiny/run HTTP/1.1\r\nhost: a\r\ncontent-type: application/x-npz\r\n"
+        "POST /models/tiny/run HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/x-npz\r\n"
         f"content-length: {20 * MEGABYTE}\r\n\r\n"
     )
     url, large = f"{service.url}/models/tiny/run", npz_of(9 * MEGABYTE)

@@ -23,7 +23,7 @@ def follower(url: str) -> socket.socket:
     """Follows a job that no worker ever begins; its first event has come."""
     job = httpx.post(f"{url}/compress", files={"model": ("m.pt", b"xyz")}).json()
     sender = connected(url)
-    sender.sendall(f"GET /jobs/{job['id']}/events HTTP/1.1\r\nhost: a\r\n\r\n".encode())
+    sender.sendall(f"GET /jobs/{job['id']}/events HTTP/1.1\r\nhost: localhost\r\n\r\n".encode())
     received = b""
     while b"event: job" not in received:
         received += sender.recv(1 << 16)
@@ -34,8 +34,9 @@ def stalled_upload(url: str) -> socket.socket:
     """Has sent the beginning of a file, and sends no more."""
     sender = connected(url)
     form = b'--b\r\nContent-Disposition: form-data; name="model"; filename="m.pt"\r\n\r\n'
-    head = "POST /compress HTTP/1.1\r\nhost: a\r\ncontent-type: multipart/form-data; boundary=b\r\n"
-    sender.sendall(f"{head}content-length: 3000000\r\n\r\n".encode() + form + bytes(2_000_000))
+    kind = "content-type: multipart/form-data; boundary=b\r\ncontent-length: 3000000\r\n\r\n"
+    head = f"POST /compress HTTP/1.1\r\nhost: localhost\r\n{kind}"
+    sender.sendall(head.encode() + form + bytes(2_000_000))
     time.sleep(0.2)
     return sender
 
@@ -45,7 +46,7 @@ def asked(url: str, body: dict[str, object]) -> socket.socket:
     sender, content = connected(url), json.dumps(body, separators=(",", ":")).encode()
     sender.settimeout(60)
     sender.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-    head = "POST /score HTTP/1.1\r\nhost: a\r\ncontent-type: application/json\r\n"
+    head = "POST /score HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n"
     sender.sendall(f"{head}content-length: {len(content)}\r\n\r\n".encode() + content)
     return sender
 

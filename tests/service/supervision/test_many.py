@@ -197,7 +197,7 @@ def test_restart_one_by_one_fails_no_request(service: served) -> None:
 def test_accepted_requests_are_answered_after_sigterm(service: served) -> None:
     body = b'{"model": "tiny", "texts": ["the cat sees the river"]}'
     head = (
-        "POST /score HTTP/1.1\r\nhost: a\r\ncontent-type: application/json\r\n"
+        "POST /score HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n"
         f"content-length: {len(body)}\r\n\r\n"
     ).encode()
     with follower(service.url) as following:
