@@ -9,6 +9,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from isslim.settings.environment import GROUPS, variable_of
+from isslim.store.remote import S3_VARIABLES
 from isslim.types.units import DefaultText, Unit
 
 _HEAD = """\
@@ -24,12 +25,26 @@ value that a variable cannot have.
 (In Kubernetes, a Service called `iss` brings variables of such names into every container; give the
 Service another name, or set `enableServiceLinks: false`.)
 """
+_S3 = """\
+## S3
+
+Where `ISS_ARTIFACTS_URL` begins with `s3://`, these variables of AWS say how the bucket is reached;
+service and workers need the same. What they do not give is asked of the machine's own role. A
+server that keeps to the protocol, such as SeaweedFS or MinIO, needs the first two,
+`AWS_ENDPOINT_URL`, and without TLS `AWS_ALLOW_HTTP`. (`gs://` and `az://` have the usual variables
+of their providers, which begin with `GOOGLE_` and `AZURE_`.)
+"""
 _BINARY = ((1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB"))
 
 
 def page() -> str:
     """The page, a section for each group of settings."""
-    return "\n".join([_HEAD, *(_section(group) for group in GROUPS)])
+    return "\n".join([_HEAD, *(_section(group) for group in GROUPS), _s3_section()])
+
+
+def _s3_section() -> str:
+    rows = [f"| `{name}` | {meaning} |" for name, meaning in S3_VARIABLES.items()]
+    return "\n".join([_S3, "| Variable | Meaning |", "|---|---|", *rows, ""])
 
 
 def _section(group: type[BaseModel]) -> str:

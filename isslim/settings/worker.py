@@ -81,6 +81,11 @@ class WorkerSettings(StoreSettings, TimingSettings):
     still_seconds: Seconds = Field(
         default=3600.0, description="time after which a job of which nothing is heard is ended"
     )
+    storage_wait_seconds: Seconds = Field(
+        default=3600.0,
+        description="how long a job waits for remote storage that does not answer, with its files "
+        "or its finished bundle, before it fails",
+    )
     inspections_at_once: Count = Field(
         default=2, description="inspections run in parallel, in addition to the one job"
     )

@@ -6,31 +6,38 @@ Contents are streamed in both directions; nothing here holds a whole file in mem
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
 from collections.abc import Iterator
 from contextlib import suppress
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import obstore
-from obstore.store import LocalStore, ObjectStore, from_url
+from obstore.store import LocalStore, ObjectStore
 
+from isslim.store.clock import StorageClock
 from isslim.store.errors import NotFound, StorageUnavailable
 from isslim.store.files import atomic_file, noticing_full_disk
 from isslim.store.paths import safe_relative
+from isslim.store.remote import noticing_outage, open_remote
 from isslim.store.settings import StoreSettings
 
 if TYPE_CHECKING:
     from obstore import ObjectMeta  # exists for type checkers only
 
-CHUNK_BYTES = 1 << 20
+PIECE_BYTES = 8 << 20
+"""What is read in one request, so that a large file has no time limit of its own."""
+UPLOADS_AT_ONCE = 4
+"""Pieces of one file that are sent at a time."""
 FileStamp = tuple[int, int]
 """Modification time (ns) and size of a file: a different pair means different content."""
 
 
 class Artifacts:
     """Artifact storage by plain relative names.
+
+    Every method raises `StorageUnavailable` when remote storage refuses or takes too long.
 
     Attributes:
         folder: the local folder that holds the files, or None for remote storage.
@@ -39,12 +46,13 @@ class Artifacts:
     def __init__(self, settings: StoreSettings) -> None:
         self._store: ObjectStore
         self.folder: Path | None = None
+        self._clock = StorageClock(self._shown_time)
         if settings.artifacts_url is None:
             self.folder = settings.home.absolute() / "artifacts"
             self.folder.mkdir(parents=True, exist_ok=True)
             self._store = LocalStore(self.folder)
         else:
-            self._store = from_url(settings.artifacts_url)
+            self._store = open_remote(settings.artifacts_url, settings.storage_seconds)
 
     def check_readable(self) -> None:
         """Looks whether files can be read.
@@ -53,14 +61,14 @@ class Artifacts:
             StorageUnavailable: when the folder, which was made at the start, is gone or cannot be
                 read, or when remote storage does not answer.
         """
-        try:
-            if self.folder is None:
+        if self.folder is None:
+            with noticing_outage(expects_it=True):
                 next(iter(obstore.list(self._store, prefix="bundles")), None)
-            else:
-                os.scandir(self.folder).close()
-        except Exception as error:  # obstore has no common root of its errors
-            reason = getattr(error, "strerror", None) or str(error)
-            raise StorageUnavailable(f"{self.folder or 'remote storage'}: {reason}") from error
+            return
+        try:
+            os.scandir(self.folder).close()
+        except OSError as error:
+            raise StorageUnavailable(f"{self.folder}: {error.strerror}") from error
 
     def copy_in(self, name: str, source: Path) -> None:
         """Copies a file into storage; readers see all of it or nothing.
@@ -74,7 +82,8 @@ class Artifacts:
         """
         key = str(safe_relative(name))
         if self.folder is None:
-            obstore.put(self._store, key, source)
+            with noticing_outage(expects_it=True):
+                obstore.put(self._store, key, source, max_concurrency=UPLOADS_AT_ONCE)
             return
         target = self.folder / key
         self._make_folder(target.parent)
@@ -113,15 +122,30 @@ class Artifacts:
             NotFound: when there is none of that name.
         """
         target.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            stream = obstore.get(self._store, str(safe_relative(name))).stream(
-                min_chunk_size=CHUNK_BYTES
-            )
-        except FileNotFoundError as error:
-            raise NotFound("file", name) from error
+        pieces = self._pieces(str(safe_relative(name)))
+        first = next(pieces)  # whether it exists, before anything is made
         with atomic_file(target) as temporary, temporary.open("wb") as file:
-            for chunk in stream:
-                file.write(chunk)
+            file.write(first)
+            for piece in pieces:
+                file.write(piece)
+
+    def _pieces(self, key: str) -> Iterator[bytes]:
+        """The content of a file, at least one piece."""
+        try:
+            with noticing_outage():
+                found = obstore.get(self._store, key)
+                size = found.meta["size"]
+                if size <= PIECE_BYTES:
+                    yield bytes(found.bytes())
+                    return
+            del found
+            for start in range(0, size, PIECE_BYTES):
+                end = min(start + PIECE_BYTES, size)
+                with noticing_outage():
+                    piece = bytes(obstore.get_range(self._store, key, start=start, end=end))
+                yield piece
+        except FileNotFoundError as error:
+            raise NotFound("file", key) from error
 
     @staticmethod
     def _make_folder(folder: Path) -> Path:
@@ -134,7 +158,8 @@ class Artifacts:
         if self.folder is not None:
             return (self.folder / key).is_file()
         try:
-            obstore.head(self._store, key)
+            with noticing_outage():
+                obstore.head(self._store, key)
         except FileNotFoundError:
             return False
         return True
@@ -143,8 +168,17 @@ class Artifacts:
         """Names below a prefix, sorted."""
         return sorted(item["path"] for item in self._listed(prefix))
 
+    def folders(self, prefix: str) -> list[str]:
+        """The names of the folders directly below a prefix of remote storage.
+
+        It takes one request for a thousand of them, whatever they hold.
+        """
+        with noticing_outage(expects_it=True):
+            found = obstore.list_with_delimiter(self._store, prefix=prefix)
+        return [each.rsplit("/", 1)[-1] for each in found["common_prefixes"]]
+
     def folders_with(self, prefix: str, file: str) -> dict[str, FileStamp]:
-        """The folders directly below a prefix that hold a certain file.
+        """The folders directly below a prefix of local storage that hold a certain file.
 
         Args:
             prefix: a folder in storage.
@@ -153,19 +187,11 @@ class Artifacts:
         Returns:
             The file's stamp by the name of its folder.
         """
-        if self.folder is None:
-            parts = (
-                (item["path"].removeprefix(f"{prefix}/").split("/"), item)
-                for item in self._listed(prefix)
-            )
-            return {
-                path[0]: (int(item["last_modified"].timestamp() * 1e9), item["size"])
-                for path, item in parts
-                if path[1:] == [file]
-            }
         # Every request passes here to find its model: one scan of one folder is much faster
         # than a list of all files in all folders.
         found: dict[str, FileStamp] = {}
+        if self.folder is None:
+            return found
         with suppress(FileNotFoundError), os.scandir(self.folder / prefix) as entries:
             for entry in entries:
                 with suppress(FileNotFoundError, NotADirectoryError):
@@ -176,22 +202,40 @@ class Artifacts:
     def older(self, prefix: str, seconds: float) -> list[str]:
         """Names of files that were last written some time ago, sorted.
 
+        That is by the storage's own clock: this host's may be hours ahead of it.
+
         Args:
             prefix: a folder in storage.
             seconds: how long ago at least.
         """
-        limit = datetime.now(UTC) - timedelta(seconds=seconds)
+        limit = self._clock.now() - seconds
         return sorted(
-            item["path"] for item in self._listed(prefix) if item["last_modified"] < limit
+            item["path"]
+            for item in self._listed(prefix)
+            if item["last_modified"].timestamp() <= limit
         )
 
+    def _shown_time(self) -> float:
+        """When the storage says that a file was written which is written now."""
+        probe = f".clock-{secrets.token_hex(8)}"
+        with noticing_outage(expects_it=True):
+            obstore.put(self._store, probe, b"0")
+            try:
+                return obstore.head(self._store, probe)["last_modified"].timestamp()
+            finally:
+                obstore.delete(self._store, probe)
+
     def _listed(self, prefix: str) -> Iterator[ObjectMeta]:
-        return (item for batch in obstore.list(self._store, prefix=prefix) for item in batch)
+        with noticing_outage(expects_it=True):
+            for batch in obstore.list(self._store, prefix=prefix):
+                yield from batch
 
     def delete(self, names: list[str]) -> None:
         """Removes files; missing ones are ignored."""
+        if self.folder is None and len(names) > 1:
+            with suppress(FileNotFoundError), noticing_outage():
+                obstore.delete(self._store, names)
+                return
         for name in names:
-            try:
+            with suppress(FileNotFoundError), noticing_outage():
                 obstore.delete(self._store, name)
-            except FileNotFoundError:
-                continue

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from isslim.store.artifacts import Artifacts, FileStamp
-from isslim.store.errors import CorruptBundle, NotFound
+from isslim.store.bundle_cache import BundleCache
+from isslim.store.errors import CorruptBundle, NotFound, StorageUnavailable
 from isslim.store.folders import OpenBundle, id_of
 from isslim.store.integrity import (
     MANIFEST,
@@ -23,10 +24,13 @@ from isslim.store.integrity import (
     read_manifest,
     verify,
 )
-from isslim.store.paths import safe_relative
+from isslim.store.listing import RemoteListing
 from isslim.store.settings import StoreSettings
 from isslim.types.manifest import Manifest
 from isslim.types.names import is_model_id
+
+REMOTE_STAMP: FileStamp = (0, 0)
+"""The stamp of every manifest in remote storage."""
 
 
 @dataclass(frozen=True)
@@ -48,12 +52,27 @@ class BundleStore:
 
     def __init__(self, settings: StoreSettings) -> None:
         self._artifacts = Artifacts(settings)
-        self._cache = settings.cache / "bundles"
+        self._cache = BundleCache(self._artifacts, settings.cache / "bundles", settings.cache_bytes)
+        self._listing = RemoteListing(lambda: self._artifacts.folders("bundles"), self._is_whole)
         self._verified: dict[str, tuple[Fingerprint, Manifest]] = {}
         self._damaged: dict[str, tuple[Fingerprint, list[str]]] = {}
         self._locks: dict[str, threading.Lock] = {}
         self._manifests: dict[str, tuple[FileStamp, Manifest | None]] = {}
         self._newest_first: tuple[dict[str, FileStamp], list[tuple[str, Manifest]]] = ({}, [])
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether bundles lie in remote storage, and on local disk copies of them."""
+        return self._artifacts.folder is None
+
+    def check_listed(self) -> None:
+        """Looks whether the list of bundles is that of now, before something is said to be gone.
+
+        Raises:
+            StorageUnavailable: when it is older, as the storage does not answer.
+        """
+        if self.is_remote and self._listing.fault is not None:
+            raise StorageUnavailable(self._listing.fault.reason)
 
     def check_readable(self) -> None:
         """Looks whether bundles can be read.
@@ -72,6 +91,7 @@ class BundleStore:
         Raises:
             CorruptBundle: when the folder does not match its manifest.
             OutOfSpace: when the disk is full; no bundle appears.
+            StorageUnavailable: when remote storage does not answer; it can be tried again.
         """
         bundle_id = self.stage(folder)
         self.complete(bundle_id)
@@ -90,15 +110,25 @@ class BundleStore:
         bundle_id = id_of(folder)
         manifest = verify(bundle_id, folder)
         prefix = f"bundles/{bundle_id}"
-        if not self._artifacts.exists(f"{prefix}/{MANIFEST}"):
+        if not self._is_intact(bundle_id):
             try:
                 for record in manifest.files:
                     self._artifacts.copy_in(f"{prefix}/{record.path}", folder / record.path)
                 self._artifacts.copy_in(_staged(bundle_id), folder / MANIFEST)
+            except StorageUnavailable:
+                raise  # it can remove nothing either; what was sent is used by the next try
             except BaseException:
                 self.discard(bundle_id)
                 raise
         return bundle_id
+
+    def _is_intact(self, bundle_id: str) -> bool:
+        """Whether there is a bundle that can be opened."""
+        try:
+            self.open(bundle_id)
+        except (CorruptBundle, NotFound):
+            return False
+        return True
 
     def complete(self, bundle_id: str) -> bool:
         """Makes a bundle of what was staged, by its manifest.
@@ -117,6 +147,7 @@ class BundleStore:
                 except NotFound:
                     return False
                 self._artifacts.copy_in(target, manifest)
+            self._listing.renew()
         self._artifacts.delete([_staged(bundle_id)])
         return True
 
@@ -139,7 +170,7 @@ class BundleStore:
             NotFound: when there is no such bundle.
             CorruptBundle: when its files do not match the manifest.
         """
-        prefix = self._prefix_of(bundle_id)
+        self._check_there(bundle_id)
         # A lock for each bundle: no request waits until another bundle is hashed, and no bundle is
         # hashed or fetched twice at the same time.
         with self._locks.setdefault(bundle_id, threading.Lock()):
@@ -147,14 +178,22 @@ class BundleStore:
             if unchanged is not None:
                 return unchanged
             self._verified.pop(bundle_id, None)
-            if self._artifacts.folder is None and not self._fetch(bundle_id, prefix):
-                try:
-                    return self._checked(bundle_id)
-                except CorruptBundle:
-                    # The cached copy is damaged; the bundle in storage may be intact.
-                    shutil.rmtree(self._folder(bundle_id), ignore_errors=True)
-                    self._fetch(bundle_id, prefix)
-            return self._checked(bundle_id)
+            return self._fetched(bundle_id) if self.is_remote else self._checked(bundle_id)
+
+    def _fetched(self, bundle_id: str) -> OpenBundle:
+        """The local copy of a remote bundle, fetched where there is none, or a damaged one."""
+        if not self._cache.fetch(bundle_id):
+            try:
+                found = self._checked(bundle_id)
+            except (CorruptBundle, NotFound):
+                # The copy is damaged or was removed; the bundle in storage may be intact.
+                self._cache.drop(bundle_id)
+                self._cache.fetch(bundle_id)
+            else:
+                self._cache.used(bundle_id)
+                return found
+        self._cache.clean(self._listing.known(), bundle_id)
+        return self._checked(bundle_id)
 
     def _checked(self, bundle_id: str) -> OpenBundle:
         """The bundle in its local folder, every file verified.
@@ -192,7 +231,9 @@ class BundleStore:
     def _folder(self, bundle_id: str) -> Path:
         """The folder of a bundle on local disk, once it is fetched."""
         local = self._artifacts.folder
-        return local / "bundles" / bundle_id if local is not None else self._cache / bundle_id
+        if local is None:
+            return self._cache.folder_of(bundle_id)
+        return local / "bundles" / bundle_id
 
     def manifests(self) -> list[tuple[str, Manifest]]:
         """Ids and manifests of all bundles whose manifest can be read, newest first."""
@@ -232,15 +273,15 @@ class BundleStore:
         Raises:
             NotFound: when there is no such bundle.
         """
-        prefix = self._prefix_of(bundle_id)
+        self._check_there(bundle_id)
+        prefix = f"bundles/{bundle_id}"
         self._artifacts.delete([f"{prefix}/{MANIFEST}"])
+        self._listing.forget(bundle_id)
         self._artifacts.delete(self._artifacts.names(prefix))
-        for folder in (
-            self._cache / bundle_id,
-            self._artifacts.folder and self._artifacts.folder / prefix,
-        ):
-            if folder:
-                shutil.rmtree(folder, ignore_errors=True)
+        if self._artifacts.folder is None:
+            self._cache.drop(bundle_id)
+        else:
+            shutil.rmtree(self._artifacts.folder / prefix, ignore_errors=True)
         for known in (self._verified, self._damaged, self._manifests):
             known.pop(bundle_id, None)
         self._locks.pop(bundle_id, None)
@@ -256,34 +297,34 @@ class BundleStore:
         """
         old = set(self._artifacts.older("bundles", older_than_seconds))
         old.update(self._artifacts.older("staged", older_than_seconds))
-        staged = {name: name.split("/")[1] for name in self._artifacts.names("staged")}
-        found = {name.split("/")[1] for name in self._artifacts.names("bundles")}
-        found.update(staged.values())
-        for bundle_id in sorted(
-            each for each in found - self._manifest_stamps().keys() if is_model_id(each)
-        ):
-            files = self._artifacts.names(f"bundles/{bundle_id}")
-            files += [name for name, of in staged.items() if of == bundle_id]
-            if old.issuperset(files) and bundle_id not in kept:
+        files: dict[str, list[str]] = {}
+        for name in self._artifacts.names("bundles") + self._artifacts.names("staged"):
+            files.setdefault(name.split("/")[1], []).append(name)
+        for bundle_id, names in files.items():
+            whole = f"bundles/{bundle_id}/{MANIFEST}" in names
+            wanted = whole or bundle_id in kept or not is_model_id(bundle_id)
+            if not wanted and old.issuperset(names):
                 self.discard(bundle_id)
 
-    def _prefix_of(self, bundle_id: str) -> str:
-        if not self.exists(bundle_id):
+    def _check_there(self, bundle_id: str) -> None:
+        # A copy is opened while the storage does not answer: it is what was there last.
+        listed = self.is_remote and is_model_id(bundle_id) and bundle_id in self._listing.known()
+        if not listed and not self.exists(bundle_id):
             raise NotFound("model", bundle_id)
-        return f"bundles/{bundle_id}"
 
-    def _fetch(self, bundle_id: str, prefix: str) -> bool:
-        """Copies a bundle into the cache; False when there is a copy."""
-        folder = self._cache / bundle_id
-        if (folder / MANIFEST).exists():
+    def _is_whole(self, bundle_id: str) -> bool:
+        """Whether a folder in remote storage is a bundle; its manifest is read."""
+        if not is_model_id(bundle_id):
             return False
-        names = self._artifacts.names(prefix)
-        for name in sorted(names, key=lambda name: name.endswith(MANIFEST)):
-            self._artifacts.copy_out(name, folder / safe_relative(name.removeprefix(f"{prefix}/")))
-        return True
+        self._manifests.pop(bundle_id, None)
+        self._manifest(bundle_id, REMOTE_STAMP)
+        return bundle_id in self._manifests
 
     def _manifest_stamps(self) -> dict[str, FileStamp]:
         """The modification time of each bundle's manifest."""
+        if self.is_remote:
+            # What is in remote storage by its id stays as it is.
+            return dict.fromkeys(self._listing.known(), REMOTE_STAMP)
         found = self._artifacts.folders_with("bundles", MANIFEST)
         return {
             bundle_id: written for bundle_id, written in found.items() if is_model_id(bundle_id)
@@ -319,12 +360,16 @@ class BundleStore:
             return read_manifest(
                 bundle_id, self._artifacts.folder / "bundles" / bundle_id / MANIFEST
             )
-        copy = self._cache / "manifests" / f"{bundle_id}.json"
+        copy = self._cache.manifest_of(bundle_id)
         if copy.exists():
             try:
-                return read_manifest(bundle_id, copy)
+                found = read_manifest(bundle_id, copy)
             except CorruptBundle:
                 copy.unlink(missing_ok=True)
+            else:
+                if not self._artifacts.exists(f"bundles/{bundle_id}/{MANIFEST}"):
+                    raise NotFound("model", bundle_id)
+                return found
         self._artifacts.copy_out(f"bundles/{bundle_id}/{MANIFEST}", copy)
         return read_manifest(bundle_id, copy)
 

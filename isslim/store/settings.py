@@ -60,7 +60,17 @@ class StoreSettings(BaseSettings):
         default=None,
         description="where uploads and bundles lie; none: a folder in `ISS_HOME`. "
         "`s3://bucket/prefix` and the like through obstore, which reads its credentials from the "
-        "usual environment variables",
+        "variables below",
+    )
+    storage_seconds: Seconds = Field(
+        default=15.0,
+        description="how long one request to remote storage may take, and for how long one that "
+        "failed is tried again; then the service answers 503, and a job waits",
+    )
+    cache_bytes: Bytes = Field(
+        default=20 << 30,
+        description="size of the local copies of remote bundles, in `ISS_HOME/cache`, above which "
+        "those that were not opened for longest are removed",
     )
     upload_limit_bytes: Bytes = Field(default=2 << 30, description="largest single upload")
     database_wait_seconds: Seconds = Field(

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import time
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from pathlib import Path, PurePath
 from uuid import uuid4
 
 from isslim.store.artifacts import Artifacts
+from isslim.store.clock import StorageClock, folder_time
 from isslim.store.errors import EmptyUpload, StoreError, TooLarge
 from isslim.store.files import noticing_full_disk, sha256_of
 from isslim.store.settings import StoreSettings
@@ -27,6 +27,7 @@ class UploadStore:
         self._artifacts = Artifacts(settings)
         self._limit = settings.upload_limit_bytes
         self._arriving = settings.home / "arriving"
+        self._clock = StorageClock(lambda: folder_time(self._arriving))
 
     async def save(
         self, chunks: AsyncIterator[bytes], filename: str, limit_bytes: int | None = None
@@ -112,9 +113,12 @@ class UploadStore:
         self._artifacts.delete(
             [name for name in old if name.removeprefix("uploads/") not in needed]
         )
-        for path in self._arriving.iterdir() if self._arriving.is_dir() else []:
+        if not self._arriving.is_dir():
+            return
+        limit = self._clock.now() - older_than_seconds
+        for path in self._arriving.iterdir():
             with suppress(FileNotFoundError):  # it arrived completely meanwhile
-                if time.time() - path.stat().st_mtime > older_than_seconds:
+                if path.stat().st_mtime < limit:
                     path.unlink()
 
 

@@ -29,11 +29,11 @@ from typing import TYPE_CHECKING, Any
 from isslim.compress.errors import BudgetNotMet, CompressError
 from isslim.compress.processes.parent_watchdog import watch_parent
 from isslim.compress.progress import CallbackProgress
+from isslim.compress.worker.patience import patiently
 from isslim.settings.worker import WorkerSettings
 from isslim.store.bundles import BundleStore
-from isslim.store.errors import OutOfSpace, StoreError
+from isslim.store.errors import OutOfSpace, StorageUnavailable, StoreError
 from isslim.store.files import FULL_DISK
-from isslim.store.settings import StoreSettings
 from isslim.store.uploads import UploadStore
 from isslim.types.inspection import Inspection
 from isslim.types.jobs import CompressionRequest
@@ -43,6 +43,9 @@ from isslim.types.problem import Problem
 
 if TYPE_CHECKING:
     from isslim.compress.kinds.registry import UploadedFiles
+
+PUBLISHING = 0.999
+"""Share of a job that is done when its bundle waits to be published."""
 
 
 def main(folder: Path, *, inspecting: bool = False) -> int:
@@ -65,6 +68,9 @@ def main(folder: Path, *, inspecting: bool = False) -> int:
         _send({"problem": answer.problem().model_dump(), "curve": []})
     except OutOfSpace as fault:
         _send({"problem": _problem("out-of-space", "The disk is full", fault), "curve": []})
+    except StorageUnavailable as fault:
+        title = "The storage did not answer for too long"
+        _send({"problem": _problem("storage-unavailable", title, fault), "curve": []})
     except StoreError as fault:
         _send({"problem": _problem("storage", "The storage failed", fault), "curve": []})
     except OSError as fault:
@@ -92,7 +98,13 @@ def _run(request: CompressionRequest, folder: Path, settings: WorkerSettings) ->
     compressed = compress_files(
         files, request.recipe, folder, progress, settings.evaluations, _send_inspection
     )
-    return stage(compressed, bundles, progress, lambda bundle_id: _send({"staging": bundle_id}))
+    return patiently(
+        lambda: stage(
+            compressed, bundles, progress, lambda bundle_id: _send({"staging": bundle_id})
+        ),
+        settings.storage_wait_seconds,
+        lambda line: progress(PUBLISHING, line),
+    )
 
 
 class _Sent(CallbackProgress):
@@ -131,12 +143,19 @@ def _inspect(request: CompressionRequest, folder: Path, settings: WorkerSettings
         ) from fault
 
 
-def _files(request: CompressionRequest, folder: Path, settings: StoreSettings) -> UploadedFiles:
+def _files(request: CompressionRequest, folder: Path, settings: WorkerSettings) -> UploadedFiles:
     from isslim.compress.kinds.registry import UploadedFiles
 
     uploads, inputs = UploadStore(settings), folder / "inputs"
     inputs.mkdir(parents=True, exist_ok=True)
-    fetched = {name: uploads.fetch(upload, inputs) for name, upload in request.files}
+    fetched = {
+        name: patiently(
+            lambda upload=upload: uploads.fetch(upload, inputs),  # type: ignore[misc]
+            settings.storage_wait_seconds,
+            lambda line: _send_line("fetch", 0.0, line),
+        )
+        for name, upload in request.files
+    }
     return UploadedFiles(**fetched, name=request.model.filename)
 
 

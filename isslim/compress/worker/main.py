@@ -79,7 +79,9 @@ def main() -> int:
     stopped = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopped.set())
-    inspections, bundles = InspectionRecords(records.engine), BundleStore(settings)
+    inspections = InspectionRecords(records.engine)
+    # The same ones all the time: they know when a clock was set.
+    uploads, bundles = UploadStore(settings), BundleStore(settings)
     heart, watch = Heart(locks, executor_id, held), Watch(locks)
     heart.start()
     client = DBOSClient(system_database_url=records.url)
@@ -101,7 +103,7 @@ def main() -> int:
     )
 
     def remove_unneeded() -> None:
-        collect_garbage(records, inspections, settings.work, UploadStore(settings), bundles)
+        collect_garbage(records, inspections, settings.work, uploads, bundles)
 
     events = JobEvents(records, metrics)
     _launch(settings, worker, inspections, executor_id, remove_unneeded, events)

@@ -111,7 +111,8 @@ def get_ready(context: Context) -> ServerReady | Response:
         context.check_readable()
     except StoreError as error:
         problem = problem_of(error)
-        return JSONResponse({"ready": False, "live": True, "error": problem.detail}, 503)
+        body = {"ready": False, "live": True, "error": problem.detail}
+        return JSONResponse(body, 503, {"retry-after": "1"})
     return ServerReady()
 
 

@@ -41,6 +41,7 @@ class ModelNames:
 
         Raises:
             NotFound: when there is no such model.
+            StorageUnavailable: when that cannot be known now.
         """
         if name in dict(known):
             return name  # an id first: another model may bear it as its name
@@ -48,6 +49,7 @@ class ModelNames:
             return first
         if self._bundles.exists(name):
             return name  # its manifest cannot be read: it can be deleted, and opening it says why
+        self._bundles.check_listed()
         aliases = [f"{each} ({found.target})" for each, found in self._known_aliases().items()]
         models = [f"{manifest.name} ({bundle_id})" for bundle_id, manifest in known]
         raise NotFound("model", name, aliases + models)

@@ -252,13 +252,13 @@ class ModelRegistry:
             NotFound: when there is no such model.
         """
         alias = self.names.alias(name)
-        if alias is not None:
+        if alias is not None and not self.bundles.is_remote:
             return alias
         known = self.bundles.manifests()
         with self._lock:
             for gone in self._loaded.keys() - {bundle_id for bundle_id, _ in known}:
                 self._drop(gone)  # deleted by another process: its memory is freed too
-        return self.names.model(name, known)
+        return alias or self.names.model(name, known)
 
     def forget_meanings(self) -> None:
         """Looks up every name anew: an alias was moved, or a model deleted."""
@@ -266,7 +266,8 @@ class ModelRegistry:
 
     def _remembered(self, name: str) -> Alias | str | None:
         """What a name meant a moment ago; None: unknown."""
-        if name in self._loaded:
+        # A copy of a remote bundle does not show its removal: its id is looked up like a name.
+        if name in self._loaded and not self.bundles.is_remote:
             return name  # an id first: another model may bear it as its name
         meaning, until = self._meanings.get(name, (None, 0.0))
         if time.monotonic() > until:
