@@ -8,10 +8,13 @@ import signal
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 import torch
 
+from benchmarks.cluster.object_storage import BUCKET, ObjectStorage
+from benchmarks.cluster.postgres import Postgres
 from isslim.compress import trainable
 from isslim.compress.kinds.language import latency_curve
 from isslim.compress.kinds.language.networks.contract import LanguageModel
@@ -24,6 +27,8 @@ from isslim.compress.training.plan import TrainingPlan
 from isslim.store.bundles import BundleStore
 from isslim.store.settings import StoreSettings
 from isslim.types.recipe import Budget, Recipe
+from tests.backends import Backend
+from tests.postgres import or_skipped
 
 SUBJECTS = ("the cat", "a dog", "the old man", "my friend", "no bird")
 VERBS = ("sees", "likes", "follows", "hears")
@@ -182,3 +187,29 @@ def published(tmp_path_factory: pytest.TempPathFactory, trained: Trained) -> Pub
 def settings(tmp_path: Path) -> StoreSettings:
     """An empty home."""
     return StoreSettings(home=tmp_path / "home")
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[Postgres]:
+    """A Postgres server for all tests of a process; each has a database of its own."""
+    with or_skipped(Postgres) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def object_storage() -> Iterator[ObjectStorage]:
+    """An S3 server for all tests of a process, which the environment names from then on."""
+    with or_skipped(ObjectStorage) as server, pytest.MonkeyPatch.context() as patch:
+        for name, value in server.variables().items():
+            patch.setenv(name, value)
+        yield server
+
+
+@pytest.fixture(params=["local", pytest.param("cluster", marks=pytest.mark.slow)])
+def backend(request: pytest.FixtureRequest) -> Backend:
+    """An embedded database and a folder, or Postgres and S3; empty."""
+    if request.param == "local":
+        return Backend()
+    request.getfixturevalue("object_storage")
+    server: Postgres = request.getfixturevalue("postgres_server")
+    return Backend(server.new_database(), f"s3://{BUCKET}/{uuid4().hex}")

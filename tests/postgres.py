@@ -3,20 +3,30 @@
 from __future__ import annotations
 
 import os
-import pwd
-import shutil
-import signal
-import subprocess
-import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import TypeVar
 
 import psycopg
 import pytest
 
-from isslim.demo.ports import free_port
+from benchmarks.cluster.postgres import NotInstalled, Postgres
+
+Server = TypeVar("Server", bound=AbstractContextManager[object])
+
+
+def or_skipped(make: Callable[[], Server]) -> Server:
+    """A server that is not started yet; the test is skipped where its program is not installed.
+
+    In CI nothing is skipped: it fails where the program is missing.
+    """
+    try:
+        return make()
+    except NotInstalled as missing:
+        if os.environ.get("CI"):
+            raise
+        pytest.skip(str(missing))
 
 
 @contextmanager
@@ -26,46 +36,8 @@ def server() -> Iterator[str]:
     Yields:
         Its address, to which the name of a database is added.
     """
-    found = shutil.which("initdb") or next(
-        iter(sorted(map(str, Path("/usr/lib/postgresql").glob("*/bin/initdb")))), None
-    )
-    if found is None:
-        pytest.skip("Postgres is not installed")
-    folder, port = Path(tempfile.mkdtemp(prefix="iss-postgres-")), free_port()
-    user: list[str] = []
-    if os.geteuid() == 0:  # the server refuses to run as root
-        if shutil.which("runuser") is None or "postgres" not in {
-            entry.pw_name for entry in pwd.getpwall()
-        }:
-            pytest.skip("Postgres does not run as root, and there is no user for it")
-        shutil.chown(folder, "postgres")
-        user = ["runuser", "-u", "postgres", "--"]
-    data = folder / "data"
-    subprocess.run(
-        [*user, found, "-D", data, "-A", "trust", "-U", "iss"],
-        check=True,
-        stdout=subprocess.DEVNULL,
-    )
-    options = ["-c", "listen_addresses=127.0.0.1", "-c", f"unix_socket_directories={folder}"]
-    process = subprocess.Popen(
-        [*user, Path(found).with_name("postgres"), "-D", data, "-p", str(port), *options],
-        stderr=subprocess.DEVNULL,
-        process_group=0,
-    )
-    address = f"postgresql://iss@127.0.0.1:{port}"
-    limit = time.monotonic() + 20
-    while time.monotonic() < limit:
-        try:
-            psycopg.connect(f"{address}/postgres").close()
-            break
-        except psycopg.OperationalError:
-            time.sleep(0.1)
-    try:
-        yield address
-    finally:
-        os.killpg(process.pid, signal.SIGQUIT)
-        process.wait()
-        shutil.rmtree(folder)
+    with or_skipped(Postgres) as started:
+        yield started.address
 
 
 def new_database(address: str) -> str:

@@ -31,7 +31,7 @@ class StorageClock:
         if self._first is None:
             self._first = (shown, steady)
         first, began = self._first
-        return min(shown, first + steady - began)
+        return min(shown, first + (steady - began))
 
 
 def folder_time(folder: Path) -> float:

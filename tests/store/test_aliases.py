@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
-from pathlib import Path
 
 import pytest
 
@@ -13,7 +13,6 @@ from isslim.store.errors import NotFound, NothingEarlier
 from isslim.store.records import JobRecords
 from isslim.store.settings import StoreSettings
 from isslim.types.schemas.aliases import AliasState, Candidate, Rule, Target
-from tests.postgres import new_database, server
 
 OLD, NEW, THIRD = "1" * 16, "2" * 16, "3" * 16
 ME = Author("request-1", "10.0.0.7", "why not")
@@ -27,8 +26,10 @@ def state(model: str, canary: str | None = None) -> AliasState:
 
 
 @pytest.fixture
-def aliases(settings: StoreSettings) -> AliasStore:
-    return AliasStore(JobRecords(settings).engine)
+def aliases(settings: StoreSettings) -> Iterator[AliasStore]:
+    records = JobRecords(settings)
+    yield AliasStore(records.engine)
+    records.close()
 
 
 def roll_back(aliases: AliasStore, gone: str = "") -> str:
@@ -98,7 +99,7 @@ def test_trial_ends_once_and_not_for_an_alias_that_was_moved_meanwhile(aliases: 
     assert aliases.history("prod")[0].note == "1 of 3 failed"
 
 
-def changes_of_two_processes(settings: StoreSettings) -> None:
+def test_no_change_is_lost_among_others(settings: StoreSettings) -> None:
     databases = [JobRecords(settings) for _ in range(2)]
     stores = [AliasStore(each.engine) for each in databases]
 
@@ -114,13 +115,3 @@ def changes_of_two_processes(settings: StoreSettings) -> None:
     assert stores[1].get("prod").state == trail[0].after
     for each in databases:
         each.close()
-
-
-def test_no_change_is_lost_among_others(settings: StoreSettings) -> None:
-    changes_of_two_processes(settings)
-
-
-@pytest.mark.slow
-def test_no_change_is_lost_among_others_in_postgres(tmp_path: Path) -> None:
-    with server() as address:
-        changes_of_two_processes(StoreSettings(home=tmp_path, database_url=new_database(address)))

@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
-
-import pytest
 
 from isslim.store.comparisons import FIGURES, ComparisonStore, Key, Tally
 from isslim.store.records import JobRecords
 from isslim.store.settings import StoreSettings
-from tests.postgres import new_database, server
 
 KEY = Key("prod", 3, "1111111111111111:compressed")
 
 
-def sums_of_two_processes(settings: StoreSettings) -> None:
+def test_no_sum_is_lost_among_others(settings: StoreSettings) -> None:
     databases = [JobRecords(settings) for _ in range(2)]
     stores = [ComparisonStore(each.engine) for each in databases]
     assert stores[0].read(KEY) == Tally()
@@ -35,13 +31,3 @@ def sums_of_two_processes(settings: StoreSettings) -> None:
         assert found.sums[f"{name}_squares"] == sum(number**2 for number in range(16))
     for each in databases:
         each.close()
-
-
-def test_no_sum_is_lost_among_others(settings: StoreSettings) -> None:
-    sums_of_two_processes(settings)
-
-
-@pytest.mark.slow
-def test_no_sum_is_lost_among_others_in_postgres(tmp_path: Path) -> None:
-    with server() as address:
-        sums_of_two_processes(StoreSettings(home=tmp_path, database_url=new_database(address)))

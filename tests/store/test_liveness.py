@@ -19,6 +19,7 @@ import sqlalchemy as sa
 from dbos import DBOSClient
 from psycopg.pq import TransactionStatus
 
+from benchmarks.cluster.postgres import Postgres
 from isslim.demo.ports import free_port
 from isslim.store.errors import Unavailable
 from isslim.store.liveness import LOOK_SECONDS, Watch, locks_of, recover_dead_peers
@@ -29,7 +30,7 @@ from isslim.store.queue import JobQueue
 from isslim.store.settings import StoreSettings
 from isslim.types.jobs import CompressionRequest, UploadRef
 from isslim.types.names import INSPECTION_QUEUE, QUEUE
-from tests.postgres import new_database, server
+from tests.postgres import new_database
 
 HOLDING = """
 import sys
@@ -435,10 +436,9 @@ def test_server_that_says_nothing_is_unavailable_after_some_seconds() -> None:
         ended.cancel()
 
 
-@pytest.fixture(scope="module")
-def postgres() -> Iterator[str]:
-    with server() as address:
-        yield address
+@pytest.fixture
+def postgres(postgres_server: Postgres) -> str:
+    return postgres_server.address
 
 
 def migrated(postgres: str) -> str:

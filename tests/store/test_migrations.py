@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
+from benchmarks.cluster.postgres import Postgres
 from isslim.store import aliases, audit, comparisons, inspections, sweeps, tables
 from isslim.store.migrations import (
     MIGRATIONS,
@@ -19,7 +20,6 @@ from isslim.store.migrations import (
     add_table,
     migrate,
 )
-from tests.postgres import new_database, server
 
 Shape = dict[str, dict[str, tuple[str, bool, bool]]]
 USING = (tables, inspections, sweeps, aliases, comparisons, audit)
@@ -32,8 +32,8 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     if request.param == "sqlite":
         yield f"sqlite:///{tmp_path / 'jobs.sqlite'}"
     else:
-        with server() as address:
-            yield new_database(address).replace("postgresql:", "postgresql+psycopg:")
+        started: Postgres = request.getfixturevalue("postgres_server")
+        yield started.new_database().replace("postgresql:", "postgresql+psycopg:")
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from isslim.store.artifacts import Artifacts
 from isslim.store.bundles import BundleStore
 from isslim.store.errors import CorruptBundle, EmptyUpload, NotFound, TooLarge, UnsafePath
 from isslim.store.folders import seal
@@ -47,9 +48,11 @@ def save(store: UploadStore, *parts: bytes) -> str:
 
 
 def files(settings: StoreSettings) -> list[str]:
-    return sorted(
-        str(p.relative_to(settings.home)) for p in settings.home.rglob("*") if p.is_file()
-    )
+    """Names of all files in the home, and of those that a remote storage holds in its stead."""
+    found = [str(p.relative_to(settings.home)) for p in settings.home.rglob("*") if p.is_file()]
+    if settings.artifacts_url is not None:
+        found += [f"artifacts/{name}" for name in Artifacts(settings).names("")]
+    return sorted(found)
 
 
 def test_upload_is_kept_once_under_its_hash(settings: StoreSettings, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import random
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -50,7 +51,7 @@ def test_published_model_wins_a_draw() -> None:
 @pytest.fixture
 def sweeps(
     settings: StoreSettings, tmp_path: Path
-) -> tuple[SweepStore, JobQueue, list[CompressionRequest]]:
+) -> Iterator[tuple[SweepStore, JobQueue, list[CompressionRequest]]]:
     (tmp_path / "model.pt").write_bytes(b"weights")
     upload = upload_of(tmp_path / "model.pt")
     requests = [
@@ -60,7 +61,8 @@ def sweeps(
         for rise in (0.01, 0.1)
     ]
     queue = JobQueue(settings)
-    return SweepStore(queue, BundleStore(settings)), queue, requests
+    yield SweepStore(queue, BundleStore(settings)), queue, requests
+    queue.close()
 
 
 def test_sweep_follows_its_jobs(

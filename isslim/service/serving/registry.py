@@ -251,8 +251,7 @@ class ModelRegistry:
         Raises:
             NotFound: when there is no such model.
         """
-        alias = self.names.alias(name)
-        if alias is not None and not self.bundles.is_remote:
+        if (alias := self.names.alias(name)) is not None and not self.bundles.is_remote:
             return alias
         known = self.bundles.manifests()
         with self._lock:

@@ -16,18 +16,19 @@ import sqlalchemy as sa
 
 from isslim.compress.worker.main import ID_IN_USE
 from isslim.demo.ports import free_port
+from isslim.store.artifacts import Artifacts
 from isslim.store.bundles import BundleStore
 from isslim.store.errors import NotFound
+from isslim.store.listing import LISTING_SECONDS
 from isslim.store.liveness import locks_of
 from isslim.store.locks import FileLocks
 from isslim.store.queue import JobQueue
-from isslim.store.settings import StoreSettings
 from isslim.store.sweeps import SweepStore
 from isslim.types.inspection import Inspection, PendingInspection
 from isslim.types.jobs import CompressionRequest, Job, JobState, UploadRef
 from isslim.types.recipe import Recipe
+from tests.backends import Backend
 from tests.conftest import Published
-from tests.postgres import new_database, server
 
 CHILD = """
 import json, os, shutil, sys, threading, time
@@ -73,13 +74,18 @@ if kind == "slow":
 with runs.open("a") as file:
     file.write(f"end {request['recipe']['name']} {os.getpid()}\\n")
 made = Path(os.environ["MADE"])
-artifacts = Path(os.environ["ISS_HOME"]) / "artifacts"
 tell(staging=made.name)
-if not (artifacts / "bundles" / made.name / "manifest.json").exists():
-    ignore = shutil.ignore_patterns("manifest.json")
-    shutil.copytree(made, artifacts / "bundles" / made.name, ignore=ignore, dirs_exist_ok=True)
-    (artifacts / "staged" / made.name).mkdir(parents=True, exist_ok=True)
-    shutil.copy(made / "manifest.json", artifacts / "staged" / made.name)
+if "ISS_ARTIFACTS_URL" in os.environ:
+    from isslim.store.bundles import BundleStore
+    from isslim.store.settings import StoreSettings
+    BundleStore(StoreSettings()).stage(made)
+else:
+    artifacts = Path(os.environ["ISS_HOME"]) / "artifacts"
+    if not (artifacts / "bundles" / made.name / "manifest.json").exists():
+        ignore = shutil.ignore_patterns("manifest.json")
+        shutil.copytree(made, artifacts / "bundles" / made.name, ignore=ignore, dirs_exist_ok=True)
+        (artifacts / "staged" / made.name).mkdir(parents=True, exist_ok=True)
+        shutil.copy(made / "manifest.json", artifacts / "staged" / made.name)
 tell(result={"model_id": made.name})
 """
 
@@ -87,8 +93,9 @@ tell(result={"model_id": made.name})
 class House:
     """A home folder, its queue, and the workers started in it."""
 
-    def __init__(self, folder: Path, database_url: str | None, made: Path) -> None:
-        self.settings = StoreSettings(home=folder / "home", database_url=database_url)
+    def __init__(self, folder: Path, backend: Backend, made: Path) -> None:
+        self.backend = backend
+        self.settings = backend.settings(folder / "home")
         self.child = folder / "child.py"
         self.child.write_text(CHILD)
         self.made = made
@@ -98,12 +105,7 @@ class House:
         self.workers: list[subprocess.Popen[bytes]] = []
 
     def environment(self) -> dict[str, str]:
-        database = (
-            {}
-            if self.settings.database_url is None
-            else {"ISS_DATABASE_URL": self.settings.database_url}
-        )
-        return os.environ | {"ISS_HOME": str(self.settings.home)} | database
+        return os.environ | self.backend.variables(self.settings.home)
 
     def worker(
         self, executor_id: str, python: str = sys.executable, inspection_seconds: float = 20
@@ -157,21 +159,10 @@ class House:
         return [line for line in self.runs.read_text().splitlines() if line.startswith(word)]
 
 
-@pytest.fixture(scope="module")
-def postgres() -> Iterator[str]:
-    """The address of a Postgres server of the tests' own."""
-    with server() as address:
-        yield address
-
-
-@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.slow)])
-def house(request: pytest.FixtureRequest, tmp_path: Path, published: Published) -> Iterator[House]:
-    url = None
-    if request.param == "postgres":
-        url = new_database(request.getfixturevalue("postgres"))
-    made = House(
-        tmp_path, url, published.settings.home / "artifacts" / "bundles" / published.bundle_id
-    )
+@pytest.fixture
+def house(backend: Backend, tmp_path: Path, published: Published) -> Iterator[House]:
+    bundles = published.settings.home / "artifacts" / "bundles"
+    made = House(tmp_path, backend, bundles / published.bundle_id)
     yield made
     for worker in made.workers:
         if worker.poll() is None:
@@ -290,12 +281,14 @@ def test_request_whose_model_was_deleted_makes_it_anew(house: House) -> None:
 def test_request_whose_model_was_removed_or_damaged_on_disk_makes_it_anew(house: House) -> None:
     house.worker("one")
     job = house.ended(house.ask("good").id)
-    bundle = house.settings.home / "artifacts" / "bundles" / house.made.name
     assert house.ask("good").state is JobState.SUCCEEDED
-    shutil.rmtree(bundle)
+    artifacts = Artifacts(house.settings)
+    artifacts.delete(artifacts.names(f"bundles/{house.made.name}"))
+    time.sleep(2 * LISTING_SECONDS)
     assert house.ask("good").state is JobState.QUEUED
     assert house.ended(job.id).model_id == house.made.name
-    (bundle / "README.md").unlink()
+    artifacts.delete([f"bundles/{house.made.name}/README.md"])
+    shutil.rmtree(house.settings.cache, ignore_errors=True)  # what was verified before is used
     assert house.ask("good").id == job.id
     house.until(job.id, lambda job: job.model_id == house.made.name)
     assert len(house.lines("start good")) == 3
@@ -445,7 +438,7 @@ def test_question_for_health_makes_no_folder(tmp_path: Path) -> None:
 def test_lock_that_cannot_be_looked_at_is_no_sign_of_life(
     tmp_path: Path, published: Published
 ) -> None:
-    house = House(tmp_path, None, published.settings.home)
+    house = House(tmp_path, Backend(), published.settings.home)
     held = FileLocks(house.settings.locks).acquire("named")
     assert held is not None
     assert health(house, ISS_EXECUTOR_ID="named").returncode == 0
