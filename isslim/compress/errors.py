@@ -2,6 +2,9 @@
 
 CompressError
 |-- UnreadableUpload     a file is truncated, of an unknown form, or a bomb
+|-- ReadingTooLarge      reading the upload takes more memory than its size explains
+|-- ReadingTooLong       reading the upload takes more time than its size explains
+|-- ReadingFailed        the process that read the upload ended
 |-- UnusedUpload         a file was sent that this kind of model does not use
 |-- UnsafePickle         a checkpoint needs more than weights
 |-- UnknownArchitecture  the parameters are not those of a model that is understood
@@ -36,6 +39,15 @@ from typing import Any, ClassVar
 from isslim.types.manifest import CurvePoint
 from isslim.types.problem import Problem
 
+MAX_DETAIL, MAX_ISSUES, MAX_ISSUE = 4000, 100, 1000
+"""Characters, lines and characters of a line: names in a file may be of any length and number."""
+
+
+def _shown(text: str, most: int) -> str:
+    """A text that any reader can decode, cut where it is longer; a pickle may hold half letters."""
+    whole = text[: most + 1].encode(errors="replace").decode()
+    return whole if len(whole) <= most else f"{whole[:most]}..."
+
 
 class CompressError(Exception):
     """Base class of the errors that a job reports.
@@ -55,8 +67,12 @@ class CompressError(Exception):
         super().__init__(detail)
 
     def problem(self) -> Problem:
-        """The error as a problem document (RFC 9457)."""
-        return Problem(kind=self.kind, title=self.title, detail=self.detail, issues=self.issues)
+        """The error as a problem document (RFC 9457), of bounded length and valid text."""
+        issues = [_shown(issue, MAX_ISSUE) for issue in self.issues[:MAX_ISSUES]]
+        if len(self.issues) > MAX_ISSUES:
+            issues.append(f"... and {len(self.issues) - MAX_ISSUES:,} more")
+        detail = _shown(self.detail, MAX_DETAIL)
+        return Problem(kind=self.kind, title=self.title, detail=detail, issues=issues)
 
 
 class UnusedUpload(CompressError):
@@ -70,6 +86,24 @@ class UnreadableUpload(CompressError):
     """A file is truncated, of an unknown form, or a bomb."""
 
     kind, title = "unreadable-upload", "The file cannot be read"
+
+
+class ReadingTooLarge(CompressError):
+    """Reading the upload takes more memory than its size explains."""
+
+    kind, title = "reading-too-large", "Reading the upload takes too much memory"
+
+
+class ReadingTooLong(CompressError):
+    """Reading the upload takes more time than its size explains."""
+
+    kind, title = "reading-too-long", "Reading the upload takes too long"
+
+
+class ReadingFailed(CompressError):
+    """The process that read the upload ended, by a signal or by an error nobody foresaw."""
+
+    kind, title = "reading-failed", "The upload could not be read to its end"
 
 
 class UnsafePickle(CompressError):

@@ -90,12 +90,19 @@ class WorkerSettings(StoreSettings, TimingSettings):
         default=2, description="inspections run in parallel, in addition to the one job"
     )
     inspection_seconds: Seconds = Field(
-        default=120.0, description="time that one inspection may take"
+        default=300.0,
+        description="time that one inspection may take, its process's start and the fetching of "
+        "its files included",
+    )
+    reading_seconds: Seconds = Field(
+        default=40.0,
+        description="time that reading an upload may take, in an inspection and at the beginning "
+        "of a job, in addition to a second for every 4 MiB of its files",
     )
     inspection_memory_bytes: Bytes = Field(
-        default=4 << 30,
-        description="memory that one inspection may take, in addition to eight times the size "
-        "of its files",
+        default=1 << 30,
+        description="memory that reading an upload may take, in an inspection and at the beginning "
+        "of a job, in addition to eight times the size of its files",
     )
     evaluations: Annotated[
         dict[Annotated[str, Field(pattern=f"^{EVALUATION_NAME}$")], Evaluation],

@@ -64,7 +64,10 @@ def read_npz(content: bytes, largest: int = MAX_BYTES) -> dict[str, NDArray[Any]
             total = sum(entry.file_size for entry in entries)
             total -= HEADER_BYTES * min(len(entries), MANY)
             if total > largest:
-                raise BadArrays(f"its arrays take {total:,} bytes; at most {largest:,}")
+                raise BadArrays(
+                    f"its arrays take {total:,} bytes; at most {largest:,} are read from a file of "
+                    f"{len(content):,} bytes (not compressed, by `numpy.savez`, it may be larger)"
+                )
             return {entry.filename.removesuffix(".npy"): _array(file, entry) for entry in entries}
     except (
         Exception

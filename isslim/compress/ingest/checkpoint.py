@@ -45,6 +45,8 @@ MAX_RATIO = 8
 """Unpacked / packed of a whole archive. Weights hardly compress; runs of zeros do. The same for
 the float32 arrays that a file becomes: half precision doubles, and a tied matrix counts as often
 as it has names."""
+MAX_TENSORS = 100_000
+"""Parts of an archive and tensors of a file that are read; large models have some thousands."""
 _BESIDE = re.compile(
     r"(^|[._])(loss(es|_?fn|_?func|_?function|_?weights?)?|\w*criterion|crit|nll\w*|cross_?entropy|class_weights?|pos_weight|"
     r"\w*counts?|\w*freqs?|\w*frequenc(y|ies)|n_averaged|num_batches_tracked|num_updates|(global_)?steps?|epochs?|best\w*|metrics?|"
@@ -270,6 +272,7 @@ def _read_safetensors(path: Path) -> Mapping[str, Tensor]:
     try:
         with safe_open(path, framework="pt") as file:
             names = file.keys()  # the file is no dictionary: it cannot be iterated
+            _refuse_many(len(names), "tensors")
             tensors = {name: file.get_tensor(name) for name in names}
             names = file.metadata() or {}
     except (safetensors.SafetensorError, ValueError, KeyError) as error:
@@ -279,6 +282,11 @@ def _read_safetensors(path: Path) -> Mapping[str, Tensor]:
         for other, kept in names.items()
         if kept in tensors and other not in tensors
     }
+
+
+def _refuse_many(count: int, what: str) -> None:
+    if count > MAX_TENSORS:
+        raise UnreadableUpload(f"the file holds {count:,} {what}; at most {MAX_TENSORS:,} are read")
 
 
 def _header(path: Path) -> dict[str, str]:
@@ -328,9 +336,11 @@ def _refuse_bomb(path: Path) -> int:
     """The bytes that the archive unpacks to."""
     try:
         with zipfile.ZipFile(path) as archive:
-            unpacked = sum(entry.file_size for entry in archive.infolist())
+            entries = archive.infolist()
+            unpacked = sum(entry.file_size for entry in entries)
     except zipfile.BadZipFile as error:
         raise UnreadableUpload(f"the checkpoint is damaged or truncated: {error}") from error
+    _refuse_many(len(entries), "parts")
     packed = path.stat().st_size
     if unpacked > MAX_RATIO * packed:
         raise UnreadableUpload(

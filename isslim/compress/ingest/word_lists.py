@@ -17,6 +17,7 @@ _NAME = re.compile(
     "characters|charset|tokens|alphabet|symbols|dictionary|lexicon|vocabdict"
 )
 DEEPEST = 6
+_DIGITS = 18
 MAX_SEARCHED = 200
 """Entries of a dictionary that may hold others; a longer one is a vocabulary itself."""
 
@@ -80,12 +81,10 @@ def tokens_by_id(mapping: Mapping[Any, Any]) -> list[str] | None:
     JSON has only strings as keys, so that an id may be one: `{"0": "the"}`, and some write `{"the":
     "0"}`. Ids may begin at 1, as Keras's do; then the id 0 is of no token.
     """
-    if all(isinstance(v, str) and v.isdecimal() for v in mapping.values()) and not all(
-        str(k).isdecimal() for k in mapping
-    ):
+    if all(_is_id(v) for v in mapping.values()) and not all(_is_id(str(k)) for k in mapping):
         mapping = {k: int(v) for k, v in mapping.items()}
     pairs = [(v, k) if isinstance(v, int) else (k, v) for k, v in mapping.items()]
-    if all(isinstance(i, str) and i.isdecimal() and isinstance(w, str) for i, w in pairs):
+    if all(_is_id(i) and isinstance(w, str) for i, w in pairs):
         pairs = [(int(i), w) for i, w in pairs]
     if not all(
         isinstance(i, int) and not isinstance(i, bool) and isinstance(w, str) for i, w in pairs
@@ -96,3 +95,8 @@ def tokens_by_id(mapping: Mapping[Any, Any]) -> list[str] | None:
     if ids == list(range(len(pairs))):
         return words
     return [unused(0), *words] if ids == list(range(1, len(pairs) + 1)) else None
+
+
+def _is_id(value: object) -> bool:
+    """Whether a text is a whole number; Python reads none of thousands of digits."""
+    return isinstance(value, str) and value.isdecimal() and len(value) <= _DIGITS

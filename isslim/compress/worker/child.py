@@ -40,6 +40,7 @@ from isslim.types.jobs import CompressionRequest
 from isslim.types.kinds.plugins import COMPRESSION, load_plugins
 from isslim.types.manifest import CurvePoint, EpochPoint
 from isslim.types.problem import Problem
+from isslim.types.recipe import Recipe
 
 if TYPE_CHECKING:
     from isslim.compress.kinds.registry import UploadedFiles
@@ -95,6 +96,8 @@ def _run(request: CompressionRequest, folder: Path, settings: WorkerSettings) ->
     load_plugins(settings.kinds, COMPRESSION)
     files, bundles = _files(request, folder, settings), BundleStore(settings)
     progress = _Sent(_send_line)
+    progress.enter("ingest", "reading the model")
+    _read(files, request.recipe, folder, settings)
     compressed = compress_files(
         files, request.recipe, folder, progress, settings.evaluations, _send_inspection
     )
@@ -120,27 +123,26 @@ class _Sent(CallbackProgress):
 
 
 def _inspect(request: CompressionRequest, folder: Path, settings: WorkerSettings) -> None:
-    from isslim.compress.ingest.limits import memory_for
-    from isslim.compress.inspection.inspect import begin
-
     load_plugins(settings.kinds, COMPRESSION)
-    allowed = settings.inspection_memory_bytes + 8 * sum(
-        upload.size_bytes for upload in request.uploads
-    )
+    files = _files(request, folder, settings)
+    _send_inspection(_read(files, request.recipe, folder, settings))
+
+
+def _read(
+    files: UploadedFiles, recipe: Recipe, folder: Path, settings: WorkerSettings
+) -> Inspection:
+    """Reads an upload within limits, before anything else is done with it.
+
+    Raises:
+        UploadRefused: after what was understood was sent.
+    """
+    from isslim.compress.inspection.confined import UploadRefused, read_confined
+
     try:
-        with memory_for(allowed):
-            begin(
-                _files(request, folder, settings),
-                request.recipe,
-                _send_inspection,
-                settings.evaluations,
-                looking=True,
-            )
-    except MemoryError as fault:
-        raise MemoryError(
-            f"the inspection takes more than {allowed:,} bytes; a job of the same files has no "
-            "such limit. The operator can raise ISS_INSPECTION_MEMORY_BYTES"
-        ) from fault
+        return read_confined(files, recipe, settings, folder)
+    except UploadRefused as refused:
+        _send_inspection(refused.inspection)
+        raise
 
 
 def _files(request: CompressionRequest, folder: Path, settings: WorkerSettings) -> UploadedFiles:

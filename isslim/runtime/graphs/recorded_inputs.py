@@ -8,6 +8,7 @@ on which its latency was measured, the primary one first.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from isslim.types.arrays import MAX_BYTES, BadArrays, dump_npz, read_npz
 SAMPLES = "samples.npz"
 TARGET = "target:"
 """Before the name of an output: the array is not an input, but what that output should be."""
+_NUMBERED = re.compile("[0-9]{1,9}/")
 NamedArrays = dict[str, NDArray[Any]]
 
 KINDS: dict[str, Any] = {
@@ -188,11 +190,7 @@ def read_numbered_runs(content: bytes, largest: int = MAX_BYTES) -> dict[int, Na
         raise InputsRefused([str(error)]) from error
     if not arrays:
         raise InputsRefused(["the npz holds no array"])
-    numbered = {
-        name: name.split("/", 1)
-        for name in arrays
-        if name.split("/", 1)[0].isdigit() and "/" in name
-    }
+    numbered = {name: name.split("/", 1) for name in arrays if _NUMBERED.match(name)}
     if not numbered:
         return {0: arrays}
     if len(numbered) < len(arrays):

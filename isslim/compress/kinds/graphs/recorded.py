@@ -35,9 +35,13 @@ from isslim.runtime.graphs.recorded_inputs import (
     read_numbered_runs,
     split_targets,
 )
+from isslim.types.arrays import MAX_BYTES
 from isslim.types.graph_metrics import ON_TARGETS
 from isslim.types.recipe import Recipe
 
+UNPACKED_BYTES, UNPACKED_TIMES = 256 << 20, 8
+"""Bytes that recorded arrays may take, and more for each of the file's: what hardly compresses is
+no recording. A file that is not compressed takes as much as its arrays."""
 RANDOM_RUNS = 24
 PROBED_RUNS = 2
 """Runs that are repeated to find random outputs."""
@@ -353,7 +357,9 @@ def _random_runs(graph: GraphSession, trace: AxisFacts, seed: int) -> Recorded:
 
 def _read(graph: GraphSession, path: Path, prefix: str) -> _Runs:
     try:
-        runs = read_numbered_runs(path.read_bytes())
+        content = path.read_bytes()
+        largest = min(MAX_BYTES, UNPACKED_BYTES + UNPACKED_TIMES * len(content))
+        runs = read_numbered_runs(content, largest)
         split = [split_targets(run, graph.inputs) for run in runs.values()]
         return _Runs(
             [

@@ -128,27 +128,46 @@ def sort_nodes(graph: GraphProto) -> bool:
         Whether any had to move.
     """
     waiting = list(graph.node)
-    made = {name for node in waiting for name in node.output if name}
-    needs = [({*node.input} | _read_inside(node)) & made for node in waiting]
-    done: set[str] = set()
-    order: list[int] = []
-    left = list(range(len(waiting)))
-    # Each round takes the ready nodes in the order of the file, so that a sorted file is unchanged.
-    while left:
-        ready = []
-        for index in left:
-            if needs[index] <= done:
-                ready.append(index)
-                done.update(waiting[index].output)
-        if not ready:
-            return False
-        order += ready
-        moved = set(ready)
-        left = [index for index in left if index not in moved]
+    made = {name: index for index, node in enumerate(waiting) for name in node.output if name}
+    needs = [
+        {made[name] for name in {*node.input} | _read_inside(node) if name in made}
+        for node in waiting
+    ]
+    rounds = _rounds(needs)
+    if rounds is None:
+        return False
+    order = sorted(range(len(waiting)), key=lambda index: (rounds[index], index))
     if order == sorted(order):
         return False
     replace(graph.node, [waiting[index] for index in order])
     return True
+
+
+def _rounds(needs: Sequence[set[int]]) -> list[int] | None:
+    """In which round each node is ready, where each round goes through the nodes once, in order.
+
+    A sorted file needs one round, so that it stays as it is.
+
+    Args:
+        needs: per node those whose values it reads.
+
+    Returns:
+        A round for each; None where nodes wait for each other.
+    """
+    readers: list[list[int]] = [[] for _ in needs]
+    for index, needed in enumerate(needs):
+        for other in needed:
+            readers[other].append(index)
+    left = [len(needed) for needed in needs]
+    rounds = [0] * len(needs)
+    ready = [index for index, count in enumerate(left) if not count]
+    for index in ready:  # grows on the way
+        for reader in readers[index]:
+            rounds[reader] = max(rounds[reader], rounds[index] + (index > reader))
+            left[reader] -= 1
+            if not left[reader]:
+                ready.append(reader)
+    return rounds if len(ready) == len(needs) else None
 
 
 def _read_inside(node: NodeProto) -> set[str]:
@@ -268,7 +287,8 @@ def _defined(graph: GraphProto) -> list[str]:
     for node in graph.node:
         made += filter(None, node.output)
     # Old files list initialisers among the inputs: one definition, not two.
-    return made + [tensor.name for tensor in graph.initializer if tensor.name not in made]
+    known = set(made)
+    return made + [tensor.name for tensor in graph.initializer if tensor.name not in known]
 
 
 def _rename(graph: GraphProto, old: str, new: str) -> None:

@@ -18,14 +18,18 @@ import numpy as np
 from onnx import GraphProto, ModelProto, NodeProto, helper, numpy_helper
 
 from isslim.compress.onnx.model import split_model as taken
-from isslim.compress.onnx.model.attributes import get_int, get_tensor, remove_attribute
+from isslim.compress.onnx.model.attributes import (
+    get_int,
+    get_tensor,
+    remove_attribute,
+    subgraphs,
+)
 from isslim.compress.onnx.model.layouts import Layout
 from isslim.compress.onnx.model.recurrent import C0, H0, X, view
 from isslim.compress.onnx.model.shapes import inferred_shapes
 from isslim.compress.onnx.model.split_model import (
     SplitModel,
     given,
-    graphs,
     inner_first,
     nodes,
     set_input,
@@ -67,11 +71,9 @@ def drop_unread(parts: SplitModel) -> None:
     So are outputs of recurrent nodes: one that is written and not read would count as a reader of
     its units.
     """
-    while True:  # what only a removed node read goes in the next round
-        read = _read(parts)
-        removed = [_keep_read(graph, read) for graph in inner_first(parts.structure.graph)]
-        if not any(removed):
-            break
+    read = _read(parts)
+    for graph in inner_first(parts.structure.graph):
+        _keep_read(graph, read)
     for node in nodes(parts.structure.graph):
         if view(node):
             taken.replace(node.output, [name if name in read else "" for name in node.output])
@@ -82,20 +84,30 @@ def drop_unread(parts: SplitModel) -> None:
 
 
 def _read(parts: SplitModel) -> set[str]:
-    """All values that nodes or a graph's outputs read."""
-    read = {port.name for graph in graphs(parts.structure.graph) for port in graph.output}
-    for node in nodes(parts.structure.graph):
-        read.update(node.input)
+    """All values that the graph's outputs depend on, or nested graphs that they depend on."""
+    makers: dict[str, list[int]] = {}
+    needs: list[list[str]] = []
+    for index, node in enumerate(nodes(parts.structure.graph)):
+        inner = [port.name for graph in subgraphs(node) for port in graph.output]
+        needs.append([*node.input, *inner])
+        for name in filter(None, node.output):
+            makers.setdefault(name, []).append(index)
+    read: set[str] = set()
+    waiting = [port.name for port in parts.structure.graph.output]
+    while waiting:
+        name = waiting.pop()
+        if name not in read:
+            read.add(name)
+            for index in makers.pop(name, ()):
+                waiting += needs[index]
     return read
 
 
-def _keep_read(graph: GraphProto, read: set[str]) -> bool:
-    """Removes the unused nodes of one graph; returns whether there were any."""
+def _keep_read(graph: GraphProto, read: set[str]) -> None:
+    """Removes the unused nodes of one graph."""
     alive = [node for node in graph.node if read.intersection(filter(None, node.output))]
-    removed = len(alive) < len(graph.node)
-    if removed:
+    if len(alive) < len(graph.node):
         taken.replace(graph.node, list(alive))
-    return removed
 
 
 def steps_first(parts: SplitModel) -> None:

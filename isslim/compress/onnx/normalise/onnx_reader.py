@@ -11,7 +11,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import onnx
-from onnx import ModelProto, inliner
+from onnx import ModelProto
 
 from isslim.compress.errors import GraphNotUnderstood, UnreadableUpload
 from isslim.compress.onnx.model.external_data import MAX_BYTES, refuse_external
@@ -25,9 +25,11 @@ from isslim.compress.onnx.model.split_model import (
 )
 from isslim.compress.onnx.normalise.einsums import einsums_as_products
 from isslim.compress.onnx.normalise.folding import fold, fold_known
+from isslim.compress.onnx.normalise.functions import inlined
 from isslim.compress.onnx.normalise.loops import loops_as_layers
 from isslim.compress.onnx.normalise.normal_form import drop_unread
 from isslim.compress.onnx.normalise.refusals import (
+    refuse_endless,
     refuse_unreadable,
     refuse_without_layers,
 )
@@ -96,8 +98,7 @@ def simplified(model: ModelProto) -> ModelProto:
     """
     refuse_external(model)
     # The steps below search among nodes.
-    if model.functions:
-        model = inliner.inline_local_functions(model)
+    model = inlined(model)
     refuse_unreadable(model)
     model = _tidy(model)
     try:
@@ -120,6 +121,7 @@ def simplified(model: ModelProto) -> ModelProto:
         fold_known(parts)  # first, for the sizes of a constant operand are known
         einsums_as_products(parts)
     fold(parts)
+    refuse_endless(parts)
     reasons = loops_as_layers(parts)
     separate(parts)
     drop_unread(parts)
@@ -143,7 +145,12 @@ def _tidy(model: ModelProto) -> ModelProto:
         sort_nodes(graph)
     shapeless = [port for port in copy.graph.output if not port.type.tensor_type.HasField("shape")]
     if shapeless:
-        inferred = onnx.shape_inference.infer_shapes(copy)
+        try:
+            inferred = onnx.shape_inference.infer_shapes(copy)
+        except Exception as error:  # a class of a library in C++
+            raise UnreadableUpload(
+                f"ONNX cannot tell the shapes of the model: {str(error).splitlines()[0]}"
+            ) from error
         known = {port.name: port.type for port in inferred.graph.output}
         for port in shapeless:
             port.type.CopyFrom(known[port.name])

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from onnx import ModelProto, inliner
+from onnx import ModelProto
 
 from isslim.compress.onnx.model.attributes import get_int
 from isslim.compress.onnx.model.external_data import MAX_BYTES, load_external, refuse_external
@@ -21,6 +21,7 @@ from isslim.compress.onnx.model.split_model import (
     sort_nodes,
     split_constants,
 )
+from isslim.compress.onnx.normalise.functions import inlined
 from isslim.compress.onnx.normalise.normal_form import steps_first
 from isslim.compress.onnx.normalise.onnx_reader import parse
 from isslim.compress.onnx.normalise.precision import other_precisions, to_float32
@@ -66,8 +67,7 @@ def prepare(path: Path, data: Path | None = None, largest: int = MAX_BYTES) -> P
         changes.add(count > 0, f"{count} tensors taken in from its data file")
     refuse_external(model)
     # Types and layers inside of functions are visible only once these are inlined.
-    if model.functions:
-        model = inliner.inline_local_functions(model)
+    model = inlined(model)
     warning = _widened(model, changes)
     moved = [sort_nodes(graph) for graph in graphs(model.graph)]  # every one, before any is asked
     changes.add(any(moved), "nodes that lay behind their readers put before them")

@@ -5,17 +5,22 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 
-from onnx import ModelProto, NodeProto
+from onnx import GraphProto, ModelProto, NodeProto
 
 from isslim.compress.errors import GraphNotUnderstood
+from isslim.compress.onnx.model.attributes import subgraphs
 from isslim.compress.onnx.model.recurrent import OPERATORS, P, R, W, view
-from isslim.compress.onnx.model.split_model import given, graphs, label, nodes
+from isslim.compress.onnx.model.split_model import SplitModel, given, graphs, label, nodes
 
 OPSETS = (9, 28)
 """Oldest and newest version of the standard operators that is read."""
 _STANDARD = ("", "ai.onnx", "ai.onnx.ml")
 _QUANTIZED = {"DynamicQuantizeLSTM", "QLinearLSTM", "QAttention", "QLinearGRU"}
 _FROM_QUANTIZED = {"DequantizeLinear"}
+MAX_STEPS = 10_000_000
+"""Steps of a Loop, and of Loops in it together, that a graph may have by its constants."""
+MAX_PARTS = 100_000
+"""Constants and nodes; exported graphs have some thousands."""
 _NAMED = 8
 """How many operators a refusal names at most."""
 _MOVES = {"Cast", "Concat", "Identity", "Reshape", "Slice", "Squeeze", "Transpose", "Unsqueeze"}
@@ -28,16 +33,21 @@ def refuse_unreadable(model: ModelProto) -> None:
         GraphNotUnderstood: with all reasons.
     """
     issues = []
+    tensors = sum(len(graph.initializer) for graph in graphs(model.graph))
+    for count, what in ((tensors, "constants"), (sum(1 for _ in nodes(model.graph)), "nodes")):
+        if count > MAX_PARTS:
+            issues.append(f"the graph has {count:,} {what}; at most {MAX_PARTS:,} are read")
     quantized = [node for node in nodes(model.graph) if node.op_type in _QUANTIZED]
     if quantized:
         issues.append(
             f"'{label(quantized[0])}' is a {quantized[0].op_type}: the layer is already quantized; "
             "upload the model from before quantization"
         )
-    custom = set()
-    for node in nodes(model.graph):
-        if node.domain not in _STANDARD and node.op_type not in _QUANTIZED:
-            custom.add(f"{node.domain}.{node.op_type}")
+    custom = {
+        f"{node.domain}.{node.op_type}"
+        for node in nodes(model.graph)
+        if node.domain not in _STANDARD and node.op_type not in _QUANTIZED
+    }
     if custom:
         issues.append(f"operators of custom domains: {', '.join(sorted(custom))}")
     if any(name.startswith("com.microsoft") for name in custom):
@@ -54,6 +64,29 @@ def refuse_unreadable(model: ModelProto) -> None:
         issues.append(f"opset {version}: versions {OPSETS[0]} to {OPSETS[1]} are read")
     if issues:
         raise GraphNotUnderstood("; ".join(issues), issues)
+
+
+def refuse_endless(parts: SplitModel) -> None:
+    """Refuses loops whose fixed number of steps no run would come to the end of.
+
+    Args:
+        parts: the model, its constants folded.
+
+    Raises:
+        GraphNotUnderstood: naming the loop.
+    """
+    waiting: list[tuple[GraphProto, int]] = [(parts.structure.graph, 1)]
+    while waiting:
+        graph, times = waiting.pop()
+        for node in graph.node:
+            trips = parts.constants.get(given(node, 0)) if node.op_type == "Loop" else None
+            steps = 1 if trips is None or trips.size != 1 else int(trips.reshape(-1)[0])
+            if times * steps > MAX_STEPS:
+                raise GraphNotUnderstood(
+                    f"the Loop '{label(node)}' is to run {steps:,} steps"
+                    f"{f', {times:,} times' if times > 1 else ''}; at most {MAX_STEPS:,} are run"
+                )
+            waiting += [(inner, times * max(steps, 1)) for inner in subgraphs(node)]
 
 
 def refuse_without_layers(model: ModelProto, loops: Mapping[str, str] | None = None) -> None:

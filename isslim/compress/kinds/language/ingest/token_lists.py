@@ -15,8 +15,9 @@ from isslim.compress.ingest.word_lists import as_tokens, tokens_by_id, word_list
 from isslim.compress.kinds.language.ingest.subwords import SENTENCEPIECE
 
 _ESCAPES = {"\\n": "\n", "\\t": "\t", "\\r": "\r", "\\s": " ", "\\\\": "\\"}
-_NUMBERED = re.compile(r"(\S+)(?:[ \t]+|,)(-?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?)")
-_LED = re.compile(r"(\d+)(?:[ \t]+|,)(\S+)")
+# No id has more digits: Python reads no number of thousands of them.
+_NUMBERED = re.compile(r"(\S+)(?:[ \t]+|,)(-?\d{1,18}(?:\.\d+)?(?:[eE][-+]?\d+)?)")
+_LED = re.compile(r"(\d{1,18})(?:[ \t]+|,)(\S+)")
 _FAIRSEQ = ["<s>", "<pad>", "</s>", "<unk>"]
 """Tokens that fairseq's `Dictionary` puts before those of `dict.txt`, which does not list them."""
 

@@ -49,6 +49,8 @@ FEW = 3
 """Tokens that no text yields and that any vocabulary may hold, such as an empty one or one with a
 space; in a short list an eighth."""
 MAX_SHOWN = 8
+MAX_ADDED = 10_000
+"""Characters of an added token."""
 MULTIPLES = (8, 16, 32, 64, 128, 256, 512, 1024)
 """Usual multiples that the size of a vocabulary is rounded up to; those above 8 only up to an
 eighth of it."""
@@ -99,10 +101,17 @@ def read_tokenizer(vocabulary: Path | None, ingested: Ingested, recipe: Recipe) 
         given = read_json(vocabulary)
         # A tokenizer.json; in a dictionary of tokens "model" may be a word.
         if isinstance(given, dict) and isinstance(given.get("model"), dict):
+            _refuse_long_tokens(given.get("added_tokens"))
             return _ready_made(str(vocabulary), given["model"], size, recipe)
         listed = read_list(vocabulary, given, size)
         listed = _against_own(listed, ingested)
     tokens, assumed = _of_size(listed.tokens, size, list(listed.assumed))
+    if halves := [token for token in tokens if token != token.encode(errors="replace").decode()]:
+        raise UnreadableUpload(
+            f"{len(halves)} tokens of the vocabulary are no text: they hold halves of letters "
+            "(surrogates)",
+            [repr(token) for token in halves[:8]],
+        )
     twice = [token for token, count in Counter(tokens).items() if count > 1]
     if twice:
         raise UnreadableUpload(
@@ -261,6 +270,17 @@ def _ids(tokenizer: Tokenizer, texts: list[str]) -> list[list[int] | None]:
             return [None]
     middle = len(texts) // 2
     return [*_ids(tokenizer, texts[:middle]), *_ids(tokenizer, texts[middle:])]
+
+
+def _refuse_long_tokens(added: object) -> None:
+    """Refuses tokens that are looked for as a whole: a machine for each takes much memory."""
+    for entry in added if isinstance(added, list) else ():
+        content = entry.get("content") if isinstance(entry, dict) else None
+        if isinstance(content, str) and len(content) > MAX_ADDED:
+            raise UnreadableUpload(
+                f"tokenizer.json adds a token of {len(content):,} characters, "
+                f"{content[:20]!r}...; at most {MAX_ADDED:,} are read"
+            )
 
 
 def _ready_made(path: str, model: dict[str, Any], size: int, recipe: Recipe) -> Vocabulary:

@@ -1,0 +1,1 @@
+"""Uploads that somebody made to do harm, or that went badly wrong, by kind."""
