@@ -12,6 +12,8 @@ from torch import Tensor
 
 WINDOW = 32
 """Length in tokens of a match that is a copy and no coincidence."""
+BLOCK = 1 << 20
+"""Tokens that are looked at together: a text may have a hundred million."""
 ENOUGH = 100
 """Tokens that have to be left of a text."""
 _MULTIPLIER = 6364136223846793005  # Knuth's, of a linear congruential generator modulo 2^64
@@ -30,16 +32,17 @@ def without(text: Tensor, other: Tensor) -> Tensor:
     """
     if min(len(text), len(other)) < WINDOW:
         return text
-    wanted = torch.unique(_hashes(other)[::WINDOW])
-    found = _hashes(text)  # (N - WINDOW + 1,), of the window that begins at each token
-    at = torch.searchsorted(wanted, found).clamp(max=len(wanted) - 1)
-    begins = torch.nonzero(wanted[at] == found).flatten()
-    if not len(begins):
-        return text
-    edges = torch.zeros(len(text) + 1, dtype=torch.int64)
-    edges.index_add_(0, begins, torch.ones_like(begins))
-    edges.index_add_(0, begins + WINDOW, -torch.ones_like(begins))
-    return text[edges.cumsum(0)[:-1] == 0]
+    count = len(other) // WINDOW
+    wanted = torch.unique(_hashes(other[: count * WINDOW].reshape(count, WINDOW)).flatten())
+    shared = torch.zeros(len(text), dtype=torch.bool)
+    for first in range(0, len(text) - WINDOW + 1, BLOCK):
+        # Of the windows that begin at each token of a block: (B,).
+        found = _hashes(text[first : first + BLOCK + WINDOW - 1])
+        at = torch.searchsorted(wanted, found).clamp(max=len(wanted) - 1)
+        begins = torch.nonzero(wanted[at] == found).flatten() + first
+        for offset in range(WINDOW if len(begins) else 0):
+            shared[begins + offset] = True
+    return text[~shared] if shared.any() else text
 
 
 def remove_overlap(fitted: list[Tensor], held_out: Tensor) -> tuple[list[Tensor], Tensor, str, str]:
@@ -80,9 +83,16 @@ def remove_overlap(fitted: list[Tensor], held_out: Tensor) -> tuple[list[Tensor]
 
 
 def _hashes(text: Tensor) -> Tensor:
-    """A number modulo 2^64 for each window of a text, by first token: equal for equal windows."""
-    count = len(text) - WINDOW + 1
-    found = torch.zeros(count, dtype=torch.int64)
+    """A number modulo 2^64 for each window of a text, by first token: equal for equal windows.
+
+    Args:
+        text: int64 (..., N).
+
+    Returns:
+        int64 (..., N - WINDOW + 1).
+    """
+    count = text.shape[-1] - WINDOW + 1
+    found = torch.zeros((*text.shape[:-1], count), dtype=torch.int64)
     for offset in range(WINDOW):
-        found.mul_(_MULTIPLIER).add_(text[offset : offset + count] + 1)
+        found.mul_(_MULTIPLIER).add_(text[..., offset : offset + count] + 1)
     return found

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from isslim.compress.errors import TextUnusable
+from isslim.compress.kinds.language.encoding import encode_file
 from isslim.compress.kinds.language.networks.contract import LanguageModel
 from isslim.compress.kinds.language.training.evaluation import log_probs
 from isslim.compress.kinds.upload import DataFiles
@@ -180,7 +181,9 @@ def _unknown(codec: TextCodec, tokens: Tensor) -> str:
     """The share of unknown tokens in words; empty where the vocabulary has no unknown token."""
     if codec.unknown_id is None:
         return ""
-    return f", {100 * float((tokens == codec.unknown_id).double().mean()):.1f} % of them unknown"
+    return (
+        f", {100 * float((tokens == codec.unknown_id).sum()) / len(tokens):.1f} % of them unknown"
+    )
 
 
 def _tokens_used(tokens: Tensor, count: int) -> str:
@@ -272,16 +275,10 @@ def _encode(codec: TextCodec, path: Path, field: str, read: list[TextRecord]) ->
     """The tokens of an uploaded text, int64 (N,); a record on it is appended to `read`."""
     name = _NAMES[field]
     try:
-        text = path.read_text(encoding="utf-8-sig")
-        if "\0" in text:
-            raise TextUnusable(
-                f"the {name} text holds NUL characters (UTF-16 without its mark, or no text at "
-                "all?). Send plain "
-                "text, saved as UTF-8"
-            )
-        ids = codec.encode(text)
+        ids = encode_file(codec, path)
     except UnicodeDecodeError as error:
-        wide = path.read_bytes()[:2] in (b"\xff\xfe", b"\xfe\xff")
+        with path.open("rb") as file:
+            wide = file.read(2) in (b"\xff\xfe", b"\xfe\xff")
         description = "it is UTF-16, as some editors of Windows save" if wide else str(error)
         raise TextUnusable(
             f"the {name} text is not UTF-8: {description}. Send plain text, saved as UTF-8"
@@ -290,11 +287,11 @@ def _encode(codec: TextCodec, path: Path, field: str, read: list[TextRecord]) ->
         raise TextUnusable(
             f"the {name} text cannot be read with this vocabulary: {error}"
         ) from error
-    unknown = 0 if codec.unknown_id is None else ids.count(codec.unknown_id)
+    unknown = 0 if codec.unknown_id is None else int((ids == codec.unknown_id).sum())
     read.append(TextRecord(field=field, tokens=len(ids), unknown=unknown))
     if unknown > 0.9 * len(ids):
         raise TextUnusable(
             f"over 90 % of the {name} text's {len(ids):,} tokens are not in the vocabulary; is it "
             "the right vocabulary?"
         )
-    return torch.tensor(ids, dtype=torch.int64)
+    return ids
