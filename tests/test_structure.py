@@ -16,12 +16,20 @@ PACKAGE = ROOT / "isslim"
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 
-STORE = {"dbos", "obstore", "psycopg", "pydantic", "pydantic_settings", "sqlalchemy"}
+STORE = {
+    "dbos",
+    "obstore",
+    "opentelemetry",
+    "psycopg",
+    "pydantic",
+    "pydantic_settings",
+    "sqlalchemy",
+}
 """What the store owns: nobody else opens a database or artifact storage."""
 ALLOWED = {
     "types": {"numpy", "pydantic"},
     "store": STORE,
-    "settings": {"prometheus_client", "pydantic", "pydantic_settings"},
+    "settings": {"prometheus_client", "pydantic", "pydantic_settings", "structlog"},
     "runtime": {"numpy", "onnxruntime", "tokenizers"},
     "card": set(),
     "compress": {
@@ -45,7 +53,6 @@ ALLOWED = {
         "prometheus_client",
         "pydantic",
         "starlette",
-        "structlog",
         "uvicorn",
     },
     "client": {"httpx", "numpy", "pydantic", "rich", "typer"},
@@ -148,8 +155,13 @@ def test_package_imports_no_third_party_but_its_own(package: str) -> None:
     assert ALLOWED[package] - found.keys() == set(), "allowed and not needed any more"
 
 
-IMPORTED_AS = {"grpcio": "grpc", "protobuf": "google"}
+IMPORTED_AS = {"grpcio": "grpc", "protobuf": "google", "opentelemetry_sdk": "opentelemetry"}
 """Libraries that are imported by another name than they are installed by."""
+
+
+OPTIONAL = {"opentelemetry": ("otel", "store/tracing.py")}
+"""Libraries that are used where they are installed: their extra, and the only module that imports
+them."""
 
 
 def declared(*extras: str) -> set[str]:
@@ -182,7 +194,17 @@ def declared(*extras: str) -> set[str]:
     ],
 )
 def test_what_a_package_imports_is_installed_with_it(package: str, extra: str | None) -> None:
-    assert ALLOWED[package] - declared(*([] if extra is None else [extra])) == set()
+    brought = declared(*([] if extra is None else [extra])) | OPTIONAL.keys()
+    assert ALLOWED[package] - brought == set()
+
+
+def test_what_is_optional_is_imported_where_it_is_used_and_has_an_extra() -> None:
+    for library, (extra, module) in OPTIONAL.items():
+        assert library in declared(extra)
+        assert [path for path in FILES if library in imported(path)] == [PACKAGE / module]
+        tree = ast.parse((PACKAGE / module).read_text())
+        at_once = [node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)]
+        assert library not in ast.unparse(ast.Module(at_once, []))
 
 
 def test_client_brings_no_database_storage_or_server() -> None:
@@ -194,7 +216,7 @@ def test_the_library_brings_no_database_storage_or_server() -> None:
     brought = declared("compress")
     assert not brought & (STORE - {"pydantic", "pydantic_settings"})
     assert not brought & {"fastapi", "uvicorn", "httpx", "typer"}
-    of_worker = {"dbos", "prometheus_client"}  # which the worker alone imports
+    of_worker = {"dbos", "prometheus_client", "structlog"}  # which the worker alone imports
     assert ALLOWED["compress"] - of_worker <= brought
     assert (ALLOWED["runtime"] | ALLOWED["settings"] | ALLOWED["types"]) - of_worker <= brought
 

@@ -15,7 +15,7 @@ from isslim.settings.service import ServiceSettings
 def main() -> None:
     """Serves until it is asked to stop, and then for at most a few seconds more."""
     settings = read_or_exit(ServiceSettings, "isslim service")
-    logs.configure(settings.log_level)
+    logs.configure(settings)
     if settings.exposure is not None:
         logging.getLogger("service.access").warning("%s", settings.exposure)
     plan = plan_of(settings, cores())

@@ -1,51 +1,18 @@
-"""Logs as JSON lines on standard error, those of the server and of libraries included."""
+"""The service's logs: which loggers print what, and the id of the request in every line."""
 
 from __future__ import annotations
 
-import logging
-import sys
-
-import structlog
-
 from isslim.service.request_id import request_id
+from isslim.settings import logs
+from isslim.settings.service import ServiceSettings
 
 
-def configure(level: str) -> None:
-    """Sends every record of the process through one JSON formatter. Called once, by `__main__`.
-
-    Args:
-        level: the lowest level printed, such as `INFO`.
-    """
-    shared: list[structlog.typing.Processor] = [
-        structlog.stdlib.add_log_level,
-        structlog.stdlib.add_logger_name,
-        structlog.stdlib.ExtraAdder(),
-        _add_request_id,
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
-    ]
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(
-        structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=shared,
-            processors=[
-                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-                structlog.processors.format_exc_info,
-                structlog.processors.JSONRenderer(),
-            ],
-        )
-    )
-    root = logging.getLogger()
-    root.handlers = [handler]
-    root.setLevel(logging.WARNING)
-    for name in ("service", "uvicorn.error"):
-        logging.getLogger(name).setLevel(level)
-    logging.getLogger("service.audit").setLevel(logging.INFO)  # whatever else is printed
-
-
-def _add_request_id(
-    logger: structlog.typing.WrappedLogger, method: str, event: structlog.typing.EventDict
-) -> structlog.typing.EventDict:
-    """Says which request a line is about."""
-    if request_id() is not None:
-        event["request_id"] = request_id()
-    return event
+def configure(settings: ServiceSettings) -> None:
+    """Begins to log, as the settings say."""
+    levels = {
+        "service": settings.log_level,
+        "uvicorn.error": settings.log_level,
+        "service.jobs": settings.job_log_level,
+        "service.audit": "INFO",  # whatever else is printed
+    }
+    logs.configure(levels, lambda: {"request_id": request_id()})

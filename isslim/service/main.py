@@ -7,6 +7,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcon
 from typing import Any
 
 from fastapi import FastAPI
+from fastapi.telemetry import TelemetryConfig
 from starlette.middleware.gzip import DEFAULT_EXCLUDED_CONTENT_TYPES
 
 from isslim import __version__
@@ -17,7 +18,7 @@ from isslim.service.compression import Compression
 from isslim.service.context import AppContext
 from isslim.service.direct_routes import DirectRoutes, direct_routes
 from isslim.service.inference_protocol import routes as inference_protocol
-from isslim.service.middleware import BodyLimit, BodyLimits, RequestMetrics
+from isslim.service.middleware import QUIET, BodyLimit, BodyLimits, RequestMetrics
 from isslim.service.openai import routes as openai
 from isslim.service.openapi import DocumentedApp
 from isslim.service.request_id import RequestId
@@ -59,6 +60,13 @@ GZIP: dict[str, Any] = {
 """What is compressed on its way: weights hardly shrink, and events must not be held back."""
 
 
+TELEMETRY: TelemetryConfig = {
+    "auto_configure": False,
+    "exclude": lambda scope: str(scope.get("path", "")).startswith(QUIET),
+}
+"""Traces, with the provider of `isslim.store.tracing`: not of what monitoring polls."""
+
+
 def create_app(
     settings: ServiceSettings | None = None, siblings: Siblings | None = None
 ) -> DocumentedApp:
@@ -78,7 +86,7 @@ def create_app(
             yield
         context.close()
 
-    app = DocumentedApp(version=__version__, lifespan=lifespan)
+    app = DocumentedApp(version=__version__, lifespan=lifespan, telemetry=TELEMETRY)
     app.state.context, app.state.run_limit = context, _run_limit(chosen)
     problems.install(app)
     routers = [  # matched in this order: the most frequent first

@@ -18,7 +18,7 @@ _LOG = logging.getLogger("service.requests")
 _METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))
 UPLOADS = ("/compress", "/inspect", "/sweeps")
 """Paths that take files."""
-_QUIET = ("/health", "/metrics", "/v2/health")
+QUIET = ("/health", "/metrics", "/v2/health")
 """Paths that monitoring polls every few seconds: counted, not logged."""
 
 
@@ -156,6 +156,6 @@ class RequestMetrics:
                 # Above a rate by whatever refuses it, before its route or in it.
                 kind = "rate-limited" if status == 429 else noted_problem(scope)
                 self._metrics.note_refusal(kind)
-            if not scope["path"].startswith(_QUIET):
+            if not scope["path"].startswith(QUIET):
                 facts = {"method": method, "route": route, "path": scope["path"], "status": status}
                 _LOG.info("request", extra={**facts, "ms": round(1e3 * seconds, 3)})

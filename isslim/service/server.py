@@ -20,6 +20,7 @@ from isslim.service import logs
 from isslim.service.main import create_app
 from isslim.service.siblings import READY, Siblings
 from isslim.settings.service import ServiceSettings
+from isslim.store.tracing import begin_tracing, end_tracing
 
 LINGER_SECONDS = 0.3
 """How long a process that takes no more connections answers requests on those that it has: one that
@@ -77,7 +78,8 @@ def serve(
         listeners: bound sockets; None: it binds its own.
     """
     siblings = siblings or Siblings()
-    logs.configure(settings.log_level)
+    logs.configure(settings)
+    begin_tracing("isslim")
     # Uploads are spooled where they will be stored: `/tmp` is memory in a read-only container.
     spool = settings.home.absolute() / "arriving"
     spool.mkdir(parents=True, exist_ok=True)
@@ -108,6 +110,7 @@ def serve(
     siblings.listen(context.heard())
     with suppress(KeyboardInterrupt):  # the server raises it again once it has ended
         server.run(None if listeners is None else list(listeners))
+    end_tracing()
     logging.shutdown()
     # Not by returning: the interpreter would wait for all threads, and so for a run that cannot
     # be stopped.

@@ -17,6 +17,7 @@ from pydantic_settings import BaseSettings, SettingsError
 
 from isslim.settings.access import AccessSettings
 from isslim.settings.client import ClientSettings
+from isslim.settings.logs import LogSettings
 from isslim.settings.service import ServiceSettings
 from isslim.settings.timing import TimingSettings
 from isslim.settings.training import TrainingSettings
@@ -26,6 +27,7 @@ from isslim.store.settings import PREFIX, StoreSettings
 GROUPS: tuple[type[BaseModel], ...] = (
     StoreSettings,
     TimingSettings,
+    LogSettings,
     ServiceSettings,
     AccessSettings,
     WorkerSettings,

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
+from isslim.settings.logs import LogSettings
 from isslim.settings.memory import memory_bytes
 from isslim.settings.timing import TimingSettings
 from isslim.store.settings import StoreSettings
@@ -46,7 +47,7 @@ class Evaluation(StrictModel):
 Evaluations = Mapping[str, Evaluation]
 
 
-class WorkerSettings(StoreSettings, TimingSettings):
+class WorkerSettings(StoreSettings, TimingSettings, LogSettings):
     """The worker, and the child processes in which it runs jobs and inspections."""
 
     executor_id: Annotated[str, Unit("name")] = Field(

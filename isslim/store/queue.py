@@ -10,13 +10,14 @@ import hashlib
 import json
 import logging
 
-from dbos import DBOSClient
+from dbos import DBOSClient, EnqueueOptions
 
 from isslim.store.bundles import BundleStore
 from isslim.store.errors import CorruptBundle, NotFound
 from isslim.store.inspections import InspectionRecords
 from isslim.store.records import JobRecords
 from isslim.store.settings import StoreSettings
+from isslim.store.tracing import trace_context
 from isslim.types.inspection import Inspection, PendingInspection
 from isslim.types.jobs import CompressionRequest, Job, JobState
 from isslim.types.names import (
@@ -27,7 +28,7 @@ from isslim.types.names import (
     WORKFLOW,
 )
 
-_LOG = logging.getLogger("store.queue")
+_LOG, _JOBS = logging.getLogger("store.queue"), logging.getLogger("service.jobs")
 
 
 def job_id_of(request: CompressionRequest) -> str:
@@ -99,6 +100,8 @@ class JobQueue:
         if job.state is JobState.QUEUED:
             # Idempotent; it completes a request that was interrupted between the two writes.
             self._put(WORKFLOW, QUEUE, workflow_id_of(job_id, run), job_id, run)
+            name = request.recipe.name
+            _JOBS.info("job queued", extra={"job_id": job_id, "run": run, "model": name})
         return job
 
     def inspect(self, request: CompressionRequest) -> str:
@@ -115,16 +118,18 @@ class JobQueue:
 
     def _put(self, workflow: str, queue: str, workflow_id: str, *arguments: object) -> None:
         """Enqueues a workflow, unless it exists."""
-        self._client.enqueue(
-            {
-                "workflow_name": workflow,
-                "queue_name": queue,
-                "workflow_id": workflow_id,
-                "workflow_id_reuse_policy": "return-existing",
-                "app_version": APPLICATION_VERSION,
-            },
-            *arguments,
-        )
+        options: EnqueueOptions = {
+            "workflow_name": workflow,
+            "queue_name": queue,
+            "workflow_id": workflow_id,
+            "workflow_id_reuse_policy": "return-existing",
+            "app_version": APPLICATION_VERSION,
+        }
+        context = trace_context()
+        if context is not None:
+            # The job's spans hang below the request's, whichever worker runs it.
+            options["otel_context"] = context
+        self._client.enqueue(options, *arguments)
 
     def _is_usable(self, model_id: str) -> bool:
         """Whether a model can be used: its files may have been removed or damaged on disk."""
@@ -167,6 +172,7 @@ class JobQueue:
         """
         run = self.records.run_of(job_id)
         if self.records.cancel(job_id, run):
+            _JOBS.info("job cancelled", extra={"job_id": job_id, "run": run})
             try:
                 self._client.cancel_workflow(workflow_id_of(job_id, run))
             except Exception as fault:

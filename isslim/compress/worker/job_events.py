@@ -8,10 +8,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from typing import Any
 
 from isslim.compress.worker.metrics import WorkerMetrics
 from isslim.store.errors import StoreError
 from isslim.store.records import JobRecords
+from isslim.store.tracing import start_span, trace_context
 from isslim.types.jobs import Job, JobState
 
 _LOG = logging.getLogger("worker.jobs")
@@ -35,6 +37,8 @@ class Attended:
     began: float = field(default_factory=time.monotonic)
     state: str = ""
     stage: str = ""
+    _parent: Any = field(default_factory=trace_context)
+    _span: Any = None
     _stage_began: float = field(default_factory=time.monotonic)
 
     def enter(self, stage: str) -> None:
@@ -44,7 +48,15 @@ class Attended:
         now = time.monotonic()
         facts = {"stage": stage, "before": self.stage, "seconds": round(now - self._stage_began, 3)}
         self.stage, self._stage_began = stage, now
+        self.end_span()
+        self._span = start_span(f"stage {stage}", self._parent, {"isslim.job_id": self.job_id})
         self.log("job stage", **facts)
+
+    def end_span(self) -> None:
+        """Ends the span of the stage that it is in."""
+        if self._span is not None:
+            self._span.end()
+            self._span = None
 
     def log(self, event: str, **facts: object) -> None:
         """Writes a line.
@@ -95,6 +107,7 @@ class JobEvents:
                 yield attended
         finally:
             _CURRENT.reset(token)
+            attended.end_span()
             self._note_end(attended)
 
     def _note_end(self, attended: Attended) -> None:

@@ -28,6 +28,7 @@ from isslim.compress.worker.metrics import WorkerMetrics
 from isslim.compress.worker.oversight import Limits
 from isslim.compress.worker.supervised_inspection import supervise_inspection
 from isslim.compress.worker.supervision import Worker, supervise
+from isslim.settings import logs
 from isslim.settings.environment import BAD_SETTINGS, read_or_exit
 from isslim.settings.worker import WorkerSettings
 from isslim.store.bundles import BundleStore
@@ -37,6 +38,7 @@ from isslim.store.liveness import Watch, locks_of, recover_dead_peers
 from isslim.store.locks import Held, Locks, executor_ids
 from isslim.store.queue import inspection_workflow_id_of, workflow_id_of
 from isslim.store.records import JobRecords
+from isslim.store.tracing import begin_tracing, end_tracing, is_tracing
 from isslim.store.uploads import UploadStore
 from isslim.types.names import (
     APPLICATION_VERSION,
@@ -59,6 +61,8 @@ were only inspected."""
 def main() -> int:
     """Runs until SIGTERM or SIGINT; returns the exit status."""
     settings = read_or_exit(WorkerSettings, "isslim worker")
+    logs.configure({"worker.jobs": settings.job_log_level})
+    begin_tracing("isslim-worker")
     records, locks = JobRecords(settings), locks_of(settings)
     executor_id, held = _take_id(locks, settings.executor_id)
     if held is None:
@@ -130,6 +134,7 @@ def main() -> int:
     while worker.busy != worker.left and time.monotonic() < limit:
         time.sleep(0.05)
     heart.stop()
+    end_tracing()
     os._exit(0)
 
 
@@ -148,6 +153,8 @@ def _launch(
             "application_version": APPLICATION_VERSION,
             "executor_id": executor_id,
             "log_level": "WARNING",
+            # A job's workflow and step are spans below the request that queued it.
+            "enable_otlp": is_tracing(),
         }
     )
     DBOS.listen_queues([QUEUE, INSPECTION_QUEUE])

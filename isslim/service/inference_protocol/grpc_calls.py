@@ -11,7 +11,7 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AbstractContextManager, asynccontextmanager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeAlias
 
@@ -21,6 +21,7 @@ from google.protobuf.message import DecodeError
 from isslim.service.large_bodies import LargeBodies, LargePlace
 from isslim.service.problems import RequestError, problem_of
 from isslim.service.request_id import HEADER, take_id
+from isslim.store.tracing import call_span, is_tracing
 
 _LOG = logging.getLogger("service")
 _REQUESTS = logging.getLogger("service.requests")
@@ -213,6 +214,19 @@ class Refusal(NamedTuple):
 
     code: grpc.StatusCode
     text: str
+
+
+def traced(method: str, call: Call) -> AbstractContextManager[None]:
+    """A span for the duration of the block, below the sender's own if it names one.
+
+    Args:
+        method: that was called.
+        call: with the metadata of its sender.
+    """
+    if not is_tracing() or method in QUIET:
+        return nullcontext()
+    metadata = call.invocation_metadata() or ()
+    return call_span(f"gRPC {method}", {n: v for n, v in metadata if isinstance(v, str)})
 
 
 def refusal_of(error: Exception) -> Refusal:

@@ -30,6 +30,7 @@ from isslim.service.inference_protocol.grpc_calls import (
     recorded,
     refusal_of,
     set_trailing,
+    traced,
 )
 from isslim.service.inference_protocol.grpc_messages import (
     SERVICE,
@@ -138,7 +139,7 @@ class _InferenceService:
 
         async def answered(_: AsyncIterator[bytes], call: Call) -> Any:
             identified(call)
-            with recorded(name) as record:
+            with traced(name, call), recorded(name) as record:
                 answer = await self._answer(kind, method, call, record)
                 if isinstance(answer, Refusal):
                     await call.abort(*answer)
@@ -292,7 +293,7 @@ class _InferenceService:
 
     async def _streamed(self, content: bytes, call: Call) -> Any:
         response, message_id = self._types["ModelStreamInferResponse"], ""
-        with recorded(STREAM) as record:
+        with traced(STREAM, call), recorded(STREAM) as record:
             try:
                 admit(self._context.access, STREAM, call)
                 with self._reader.of_stream(content, self._request(STREAM)) as request:

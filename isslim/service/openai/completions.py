@@ -37,6 +37,7 @@ from isslim.service.serving.generation import (
     read_prompt,
     write,
 )
+from isslim.service.serving.run_spans import RunSpans
 from isslim.service.text_trials import Given, repeatable_texts
 from isslim.service.uploads import refuse_long
 from isslim.settings.service import ServiceSettings
@@ -185,7 +186,7 @@ async def complete(http: Request, events: EventSender) -> Response | None:
 
         model, sessions = await models.followed(ticket, opened)
         ((variant, session),) = sessions.items()
-        job = _begun(session, model.codec, request, settings)
+        job = _begun(session, model.codec, request, settings, RunSpans(ticket.model))
         begun = await context.executor.submit(job, ticket, model)
         answer = Completion(
             id=f"cmpl-{uuid.uuid4().hex}",
@@ -228,11 +229,14 @@ def _begun(
     codec: TextCodec,
     request: CompletionRequest,
     settings: ServiceSettings,
+    spans: RunSpans,
 ) -> Job[_Begun]:
     """Reads the prompts, each once."""
+    spans.begin()
     is_scoring = request.echo and request.logprobs is not None
-    refuse_long([each for each in request.prompts if isinstance(each, str)], settings)
-    ids = [codec.tokenize(each) if isinstance(each, str) else each for each in request.prompts]
+    with spans.step("tokenize"):
+        refuse_long([each for each in request.prompts if isinstance(each, str)], settings)
+        ids = [codec.tokenize(each) if isinstance(each, str) else each for each in request.prompts]
     _check(request, ids, settings)
     ends = Ends(request.max_tokens, request.stops, codec.end_id)
     if is_scoring:
@@ -244,7 +248,8 @@ def _begun(
     for given, tokens in zip(request.prompts, ids, strict=True):
         make = Prompt.after_start if isinstance(given, str) else Prompt.of_ids
         prompt = make(tokens, session, codec)
-        read = yield from read_prompt(session, prompt, top_k if is_scoring else 0)
+        with spans.step("run prompt"):
+            read = yield from read_prompt(session, prompt, top_k if is_scoring else 0)
         begun.prompt_tokens += len(tokens)
         begun.seconds += read.seconds
         for number in range(request.n):

@@ -33,6 +33,7 @@ from isslim.service.serving.generation import (
     read_prompt,
     write,
 )
+from isslim.service.serving.run_spans import RunSpans
 from isslim.service.serving.signed_states import KeptText
 from isslim.service.text_trials import repeatable_texts
 from isslim.service.timing import json_with_server_timing
@@ -131,7 +132,8 @@ async def _answer(http: Request, events: EventSender) -> Response | None:
         request = await context.bodies.read(content, GenerateRequest, limits)
         before = context.states.open(request.state)
         model, sessions = await open_to_go_on(context.models, request, before, ticket)
-        job = _begun(sessions, model.codec, request, before.texts, settings)
+        spans = RunSpans(ticket.model)
+        job = _begun(sessions, model.codec, request, before.texts, settings, spans)
         begun = await context.executor.submit(job, ticket, model)
         writings = [each.writing for each in begun.texts]
         async for index, written in write(writings, context.executor, ticket, model):
@@ -167,11 +169,14 @@ def _begun(
     request: GenerateRequest,
     kept: Mapping[VariantName, KeptText],
     settings: ServiceSettings,
+    spans: RunSpans,
 ) -> Job[_Begun]:
     """Reads the prompt with every variant."""
+    spans.begin()
     began = time.perf_counter()
-    refuse_long([request.prompt], settings)
-    ids = codec.encode(request.prompt) if request.prompt else []
+    with spans.step("tokenize"):
+        refuse_long([request.prompt], settings)
+        ids = codec.encode(request.prompt) if request.prompt else []
     tokenize_ms = 1e3 * (time.perf_counter() - began)
     _check(len(ids), len(sessions), request, settings)
     sampling = Sampling(request.temperature, request.top_p, request.top_k)
@@ -189,7 +194,8 @@ def _begun(
             if before is None
             else Prompt(ids, before.position)
         )
-        read = yield from read_prompt(session, prompt)
+        with spans.step(f"run {variant}"):
+            read = yield from read_prompt(session, prompt)
         drawn = 0 if before is None or request.seed is not None else before.drawn
         sampler = Sampler(sampling, seed, drawn)
         stream = TokenStream(read.position, sampler, request.log_probs or 0)

@@ -10,6 +10,7 @@ from isslim.service.metrics import Metrics
 from isslim.service.serving.admission import Ticket
 from isslim.service.serving.batching import Job
 from isslim.service.serving.executor import Executor
+from isslim.service.serving.run_spans import RunSpans
 from isslim.types.manifest import VariantName
 
 Session = TypeVar("Session")
@@ -82,12 +83,16 @@ class VariantComparison:
         Returns:
             The result of `encode`, and a run for each session.
         """
+        spans = RunSpans(ticket.model)
 
         def job() -> Generator[Any, Any, tuple[Encoded, list[Timed[Result]]]]:
             timed: list[Timed[Result]] = []
-            encoded = encode()
-            for each in sessions.values():
-                timed.append((yield from run(each, encoded)))
+            spans.begin()
+            with spans.step("tokenize"):
+                encoded = encode()
+            for variant, each in sessions.items():
+                with spans.step(f"run {variant}"):
+                    timed.append((yield from run(each, encoded)))
             return encoded, timed
 
         encoded, timed = await self.executor.submit(job(), ticket, owner)
