@@ -29,6 +29,7 @@ from isslim.store.comparisons import ComparisonStore
 from isslim.store.keys import shared_key
 from isslim.store.liveness import locks_of
 from isslim.store.locks import Locks
+from isslim.store.owners import Owners
 from isslim.store.queue import JobQueue
 from isslim.store.sweeps import SweepStore
 from isslim.store.uploads import UploadStore
@@ -45,6 +46,7 @@ class AppContext:
         settings: of the process.
         access: who may ask what.
         audit: who changed what.
+        owners: whose jobs and models are.
         metrics: its metrics.
         models: in memory, over the bundle store.
         uploads: the files that jobs need.
@@ -66,6 +68,7 @@ class AppContext:
     settings: ServiceSettings
     access: AccessControl
     audit: AuditStore
+    owners: Owners
     metrics: Metrics
     models: ModelRegistry
     uploads: UploadStore
@@ -107,6 +110,7 @@ class AppContext:
         return cls(
             settings=settings,
             access=AccessControl(settings, siblings.folder),
+            owners=Owners(engine),
             audit=AuditStore(engine, settings.keep_audit_days, settings.keep_audit_entries),
             metrics=metrics,
             models=models,
@@ -149,6 +153,7 @@ class AppContext:
         """
         bundle_id = self.models.delete(name)
         self.queue.forget_model(bundle_id)
+        self.owners.forget("model", bundle_id)
         self.metrics.forget_model(bundle_id)
         self.siblings.tell(REMOVED, bundle_id)
 

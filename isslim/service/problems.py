@@ -32,9 +32,11 @@ from isslim.store.errors import (
     CorruptBundle,
     EmptyUpload,
     InUse,
+    JobsExceeded,
     NotFound,
     NothingEarlier,
     OutOfSpace,
+    QuotaExceeded,
     StorageUnavailable,
     StoreError,
     TooLarge,
@@ -47,6 +49,8 @@ INTERNAL = "internal"
 """The kind of a failure that is the service's own, and belongs in its log."""
 SAFETY = ((b"x-content-type-options", b"nosniff"), (b"referrer-policy", b"no-referrer"))
 """Headers of every answer: no browser guesses its type, or tells other sites of its address."""
+RETRY_AFTER = {429: "10", 503: "1"}
+"""Seconds until another try, by status, where nothing says it better."""
 MAX_ISSUES, MAX_ISSUE_BYTES, MAX_DETAIL_BYTES = 20, 1000, 4000
 """Limits of a problem document: issues, bytes of one value of an issue, bytes of the detail."""
 
@@ -74,6 +78,8 @@ TABLE: dict[type[Exception], tuple[int, str, str]] = {
     CorruptBundle: (409, "corrupt-bundle", "The bundle is not what its manifest says"),
     InUse: (409, "model-in-use", "An alias needs the model"),
     NothingEarlier: (409, "nothing-earlier", "There is nothing to go back to"),
+    JobsExceeded: (429, "too-many-jobs", "The key has too many jobs"),
+    QuotaExceeded: (403, "quota-exceeded", "The key has too much"),
     OutOfSpace: (507, "out-of-space", "The disk is full"),
     Unavailable: (503, "database-unavailable", "The database does not answer"),
     StorageUnavailable: (503, "storage-unavailable", "The storage cannot be read"),
@@ -100,6 +106,7 @@ STATUS: dict[str, tuple[int, str]] = {
     "overloaded": (503, "The service is busy"),
     "deadline-exceeded": (504, "The run took too long"),
     "unauthenticated": (401, "A key is needed"),
+    "not-owner": (403, "It belongs to another key"),
     "missing-scope": (403, "The key is not for this"),
     "unknown-host": (403, "The service is not known by this name"),
     "cross-site": (403, "The request comes from another site"),
@@ -150,8 +157,8 @@ def answer(
     shape = shape_of(path)
     shaped = shape.of(problem)
     sent = {**(headers or {}), **shaped.headers}
-    if shaped.status == 503:
-        sent["retry-after"] = "1"
+    if shaped.status in RETRY_AFTER:
+        sent.setdefault("retry-after", RETRY_AFTER[shaped.status])
     # Set here too: the answer to a failure passes no middleware.
     sent |= {name.decode(): value.decode() for name, value in SAFETY}
     if request_id() is not None:

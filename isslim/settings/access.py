@@ -11,7 +11,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from isslim.store.settings import PREFIX
 from isslim.types.access import RATE, read_keys
-from isslim.types.units import Count, Unit
+from isslim.types.units import Bytes, Count, Unit
 
 
 def _holds_keys(path: Path | None) -> Path | None:
@@ -53,6 +53,12 @@ class AccessSettings(BaseSettings):
         description="requests that a key may send in a time, or an address where no key is asked "
         "for, such as `60/minute` or `1000/hour`; more are refused with 429. None: any number",
     )
+    quota_upload_bytes: Bytes = Field(
+        default=20 << 30,
+        description="uploads that are kept for one key; a key's line may name another number",
+    )
+    quota_jobs: Count = Field(default=50, description="jobs of one key, queued and running")
+    quota_models: Count = Field(default=200, description="models of one key")
     keep_audit_days: Annotated[float, Field(gt=0), Unit("days")] = Field(
         default=90.0, description="how long entries of the audit trail are kept"
     )

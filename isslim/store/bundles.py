@@ -250,6 +250,10 @@ class BundleStore:
             self._newest_first = (written, found)
         return list(found)
 
+    def ids(self) -> set[str]:
+        """Ids of all bundles, usable or not."""
+        return set(self._manifest_stamps())
+
     def listed(self) -> list[ListedBundle]:
         """All bundles, newest first, then those whose manifest cannot be read.
 

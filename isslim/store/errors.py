@@ -8,6 +8,8 @@ StoreError
 |-- CorruptBundle       a file is missing, or its size or hash is not the manifest's
 |-- InUse               a model is needed by an alias
 |-- NothingEarlier      an alias has not pointed at anything else
+|-- QuotaExceeded       a key would have more than it may
+|   |-- JobsExceeded    of jobs, of which some end by themselves
 |-- OutOfSpace          the disk is full; partial files are removed
 |-- Unavailable         the database does not answer now; it may in a moment
 |-- StorageUnavailable  uploads and bundles cannot be read now
@@ -83,6 +85,14 @@ class InUse(StoreError):
             f"the model {model_id} is needed by the alias {named}: point it at another model, or "
             "delete it, first"
         )
+
+
+class QuotaExceeded(StoreError):
+    """A key would have more than it may; nothing was changed."""
+
+
+class JobsExceeded(QuotaExceeded):
+    """A key would have more jobs than it may; some will end by themselves."""
 
 
 class NothingEarlier(StoreError):

@@ -256,9 +256,30 @@ def _audit_trail(connection: sa.Connection) -> None:
     )
 
 
+def _owners(connection: sa.Connection) -> None:
+    """Whose things are."""
+    add_table(
+        connection,
+        "iss_owners",
+        sa.Column("kind", sa.String(16), primary_key=True),
+        sa.Column("id", sa.String(64), primary_key=True),
+        sa.Column("owner", sa.String(64), nullable=False, index=True),
+        sa.Column("at", sa.DateTime, nullable=False),
+    )
+    add_table(
+        connection,
+        "iss_owned_uploads",
+        sa.Column("sha256", sa.String(64), primary_key=True),
+        sa.Column("owner", sa.String(64), primary_key=True),
+        sa.Column("size_bytes", sa.BigInteger, nullable=False),
+        sa.Column("at", sa.DateTime, nullable=False),
+    )
+
+
 MIGRATIONS: tuple[Migration, ...] = (
     Migration("tables of the first releases", _first_tables),
     Migration("leases and publication", _leases),
     Migration("the audit trail", _audit_trail),
+    Migration("owners", _owners),
 )
 """In order. A new one is appended, and none is changed once it was released."""

@@ -31,12 +31,16 @@ from isslim.types.names import (
 _LOG, _JOBS = logging.getLogger("store.queue"), logging.getLogger("service.jobs")
 
 
-def job_id_of(request: CompressionRequest) -> str:
-    """An id derived from the uploads' hashes and the recipe: equal requests are one job.
+def job_id_of(request: CompressionRequest, owner: str | None = None) -> str:
+    """An id derived from uploads' hashes, recipe and owner: equal requests of one key are one job.
 
     File names make no difference. Where minutes of distillation are asked for, or none, the id is
     that of the first releases, which called them `finetune_minutes`; a request that does not say
     had none then, and is another job now.
+
+    Args:
+        request: the request.
+        owner: the key that asks; None: no keys are asked for.
     """
     content = request.model_dump(mode="json")
     minutes = content["recipe"].pop("minutes")
@@ -45,6 +49,8 @@ def job_id_of(request: CompressionRequest) -> str:
     for upload in content.values():
         if isinstance(upload, dict):
             upload.pop("filename", None)
+    if owner is not None:
+        content["owner"] = owner
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:20]
 
 
@@ -87,12 +93,16 @@ class JobQueue:
         self._client.destroy()
         self.records.close()
 
-    def enqueue(self, request: CompressionRequest) -> Job:
+    def enqueue(self, request: CompressionRequest, owner: str | None = None) -> Job:
         """Queues a request, or returns its existing job.
 
         One that failed, was cancelled or lost its model runs anew.
+
+        Args:
+            request: the request.
+            owner: the key that asks; None: no keys are asked for.
         """
-        job_id = job_id_of(request)
+        job_id = job_id_of(request, owner)
         job, run = self.records.add(job_id, request)
         if job.model_id is not None and not self._is_usable(job.model_id):
             self.records.forget_model(job.model_id)
@@ -104,9 +114,14 @@ class JobQueue:
             _JOBS.info("job queued", extra={"job_id": job_id, "run": run, "model": name})
         return job
 
-    def inspect(self, request: CompressionRequest) -> str:
-        """Queues an inspection of a request, or joins the one in progress; returns its id."""
-        inspection_id = job_id_of(request)
+    def inspect(self, request: CompressionRequest, owner: str | None = None) -> str:
+        """Queues an inspection of a request, or joins the one in progress; returns its id.
+
+        Args:
+            request: the request.
+            owner: the key that asks; None: no keys are asked for.
+        """
+        inspection_id = job_id_of(request, owner)
         run = self.inspections.add(inspection_id, request)
         workflow_id = inspection_workflow_id_of(inspection_id, run)
         self._put(INSPECTION_WORKFLOW, INSPECTION_QUEUE, workflow_id, inspection_id, run)

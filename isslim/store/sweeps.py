@@ -46,7 +46,9 @@ class SweepStore:
     def __init__(self, queue: JobQueue, bundles: BundleStore) -> None:
         self._queue, self._bundles = queue, bundles
 
-    def begin(self, name: str, requests: Sequence[CompressionRequest]) -> Sweep:
+    def begin(
+        self, name: str, requests: Sequence[CompressionRequest], owner: str | None = None
+    ) -> Sweep:
         """Queues every request.
 
         Equal requests are the same sweep; its failed jobs start a new run.
@@ -54,8 +56,9 @@ class SweepStore:
         Args:
             name: of the models, each followed by a number.
             requests: one for each job.
+            owner: the key that asks; None: no keys are asked for.
         """
-        jobs = [self._queue.enqueue(request).id for request in requests]
+        jobs = [self._queue.enqueue(request, owner).id for request in requests]
         sweep_id = hashlib.sha256(json.dumps(jobs).encode()).hexdigest()[:20]
         values = {"id": sweep_id, "name": name, "jobs": json.dumps(jobs)}
         with self._queue.records.engine.begin() as connection:

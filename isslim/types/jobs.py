@@ -115,6 +115,11 @@ class Job(BaseModel):
         description="the epochs of learn mode so far; omitted from a list",
     )
     request: CompressionRequest = Field(description="the request")
+    owner: str | None = Field(
+        default=None,
+        description="name of the key that asked for it; null: none was asked for",
+        examples=["lab"],
+    )
 
 
 class AgainRequest(BaseModel):

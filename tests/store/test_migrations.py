@@ -10,7 +10,7 @@ import pytest
 import sqlalchemy as sa
 
 from benchmarks.cluster.postgres import Postgres
-from isslim.store import aliases, audit, comparisons, inspections, sweeps, tables
+from isslim.store import aliases, audit, comparisons, inspections, owners, sweeps, tables
 from isslim.store.migrations import (
     MIGRATIONS,
     VERSIONS,
@@ -22,7 +22,7 @@ from isslim.store.migrations import (
 )
 
 Shape = dict[str, dict[str, tuple[str, bool, bool]]]
-USING = (tables, inspections, sweeps, aliases, comparisons, audit)
+USING = (tables, inspections, sweeps, aliases, comparisons, audit, owners)
 """The modules that define what the code reads and writes."""
 TABLES = set(tables.METADATA.tables)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from isslim.store.bundles import BundleStore
 from isslim.store.inspections import InspectionRecords
 from isslim.store.job_rows import hashes_in
+from isslim.store.owners import Owners
 from isslim.store.records import JobRecords
 from isslim.store.uploads import UploadStore
 
@@ -37,7 +38,9 @@ def collect_garbage(
     active, looking = records.active(), inspections.active()
     bundles.collect_garbage(kept={each.publishing for each in active if each.publishing})
     inspections.collect_garbage()
-    uploads.collect_garbage(hashes_in([*(each.request for each in active), *looking.values()]))
+    needed = hashes_in([*(each.request for each in active), *looking.values()])
+    uploads.collect_garbage(needed)
+    Owners(records.engine).collect_garbage(needed, bundles.ids())
     current = {f"{each.id}-{each.run}" for each in active}
     current |= {inspection_folder(inspection) for inspection in looking}
     for folder in folders:

@@ -9,6 +9,7 @@ between leaves what the next attempt completes; a job is `succeeded` only once i
 from __future__ import annotations
 
 import asyncio
+import logging
 
 from isslim.compress.worker.oversight import Stop
 from isslim.compress.worker.retries import write_with_retries
@@ -16,10 +17,13 @@ from isslim.store.aliases import AliasStore, Author
 from isslim.store.attempts import Attempt
 from isslim.store.bundles import BundleStore
 from isslim.store.errors import OutOfSpace
+from isslim.store.owners import Owners
 from isslim.store.records import JobRecords
 from isslim.types.jobs import Job, JobState
 from isslim.types.problem import Problem
 from isslim.types.schemas.aliases import AliasState
+
+_LOG = logging.getLogger("worker.publication")
 
 
 async def publish(
@@ -36,6 +40,7 @@ async def publish(
     Returns:
         Why it was not published; None: it was.
     """
+    await write_with_retries(lambda: Owners(records.engine).inherit(attempt.job_id, bundle_id))
     if not await write_with_retries(lambda: records.attempts.claim(attempt, bundle_id)):
         await asyncio.to_thread(bundles.discard, bundle_id)
         return Stop.UNWANTED
@@ -60,14 +65,23 @@ def promote(records: JobRecords, job: Job) -> None:
     alias, author = job.request.recipe.promote, Author(f"job {job.id}")
     if job.state is not JobState.SUCCEEDED or job.model_id is None or alias is None:
         return
-    aliases = AliasStore(records.engine)
+    aliases, owners = AliasStore(records.engine), Owners(records.engine)
     # A worker may have died behind this write; the alias may have been moved on since.
     was_done = any(
         change.by == author.by and change.after is not None and change.after.model == job.model_id
         for change in aliases.history(alias)
     )
-    if not was_done:
-        aliases.point(alias, AliasState(model=job.model_id), author)
+    if was_done:
+        return
+    if not owners.may_promote(job.id, alias):
+        _LOG.warning(
+            "job %s may not move the alias '%s' any more: it has another owner", job.id, alias
+        )
+        return
+    owner = owners.owner_of("job", job.id)
+    if owner is not None:
+        owners.claim("alias", alias, owner)
+    aliases.point(alias, AliasState(model=job.model_id), author)
 
 
 def _gone(bundle_id: str) -> Problem:

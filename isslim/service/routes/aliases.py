@@ -9,9 +9,11 @@ from fastapi import Path, Query, Request, Response
 from starlette.concurrency import run_in_threadpool
 
 from isslim.runtime.errors import UnknownVariant
+from isslim.service.access.caller import Caller, caller_of
 from isslim.service.bodies import ROOM, BodyLimits, json_content
 from isslim.service.context import AppContext, Context, context_of
 from isslim.service.openapi import body_of
+from isslim.service.ownership import Asking, require_alias
 from isslim.service.problems import RequestError
 from isslim.service.request_id import request_id
 from isslim.service.routing import checked_router
@@ -60,14 +62,18 @@ async def put_alias(alias: AliasName, http: Request) -> Alias:
     """
     context, content = context_of(http), await json_content(http)
     request = await context.bodies.read(content, AliasRequest, BodyLimits(ROOM, {}))
-    return await run_in_threadpool(_put, context, alias, request, _author(http, request.note))
+    author = _author(http, request.note)
+    return await run_in_threadpool(_put, context, caller_of(http), alias, request, author)
 
 
 @router.get("/{alias}", summary="An alias and its history", responses=MISSING)
-def get_alias(alias: AliasName, context: Context) -> AliasDetail:
-    """What it points at, and the audit trail of its changes."""
-    found = context.models.aliases.get(alias)
-    return AliasDetail(**dict(found), history=context.models.aliases.history(alias))
+def get_alias(alias: AliasName, context: Context, caller: Asking) -> AliasDetail:
+    """What it points at, and the trail of its changes; addresses in it are for its owner alone."""
+    found, owner = context.models.aliases.get(alias), context.owners.owner_of("alias", alias)
+    history = context.models.aliases.history(alias)
+    if not caller.owns(owner):
+        history = [each.model_copy(update={"remote": ""}) for each in history]
+    return AliasDetail(**dict(found), history=history, owner=owner)
 
 
 @router.get("/{alias}/shadow", summary="What a shadow or canary has shown", responses=MISSING)
@@ -81,11 +87,14 @@ async def get_trials(alias: AliasName, context: Context) -> TrialReport:
     summary="Undo the last promotion",
     responses={status: {"model": ProblemDocument} for status in (404, 409)},
 )
-def roll_back(alias: AliasName, request: Request, context: Context, note: QueryNote = "") -> Alias:
+def roll_back(
+    alias: AliasName, request: Request, context: Context, caller: Asking, note: QueryNote = ""
+) -> Alias:
     """Ends the canary where there is one; otherwise the alias points at what it did before.
 
     Asked again, it goes back further, over models that were deleted since.
     """
+    require_alias(context, caller, alias)
     author, models = _author(request, note), context.models
     found = models.aliases.roll_back(alias, author, models.bundles.exists)
     models.forget_meanings()
@@ -94,10 +103,12 @@ def roll_back(alias: AliasName, request: Request, context: Context, note: QueryN
 
 @router.delete("/{alias}", status_code=204, summary="Delete an alias", responses=MISSING)
 def delete_alias(
-    alias: AliasName, request: Request, context: Context, note: QueryNote = ""
+    alias: AliasName, request: Request, context: Context, caller: Asking, note: QueryNote = ""
 ) -> Response:
-    """Its audit trail stays: an alias that is made again under the name continues it."""
+    """Its trail stays: an alias that is made again under the name continues it."""
+    require_alias(context, caller, alias)
     context.models.aliases.delete(alias, _author(request, note))
+    context.owners.forget("alias", alias)
     context.models.forget_meanings()
     return Response(status_code=204)
 
@@ -106,7 +117,9 @@ def _author(request: Request, note: str) -> Author:
     return Author(request_id() or "", request.client.host if request.client else "", note)
 
 
-def _put(context: AppContext, alias: str, request: AliasRequest, author: Author) -> Alias:
+def _put(
+    context: AppContext, caller: Caller, alias: str, request: AliasRequest, author: Author
+) -> Alias:
     if re.fullmatch(NAME, alias) is None or is_model_id(alias):
         raise _invalid(
             "path/alias",
@@ -128,6 +141,12 @@ def _put(context: AppContext, alias: str, request: AliasRequest, author: Author)
         raise _invalid(
             "body/shadow", f"it is {shadow.target}, as the canary, which is compared too"
         )
+    require_alias(context, caller, alias)
+    is_new = context.models.names.alias(alias) is None
+    if is_new and caller.name is not None:
+        context.owners.forget("alias", alias)  # of one that was deleted by a release before
+        if not caller.owns(context.owners.claim("alias", alias, caller.name)):
+            require_alias(context, caller, alias)
     found = context.models.aliases.point(alias, state, author)
     context.models.forget_meanings()
     return found

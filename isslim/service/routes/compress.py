@@ -6,6 +6,7 @@ from fastapi import Request, Response
 
 from isslim.service import uploads as intake
 from isslim.service.context import Context
+from isslim.service.ownership import Asking, admit_jobs
 from isslim.service.routing import checked_router
 from isslim.types.jobs import CompressionRequest, Job, UploadRef
 from isslim.types.schemas.problems import ProblemDocument
@@ -17,10 +18,13 @@ router = checked_router(tag="compress")
     "/compress",
     status_code=202,
     summary="Compress an uploaded model",
-    responses={status: {"model": ProblemDocument} for status in (400, 413, 415, 422, 503, 507)},
+    responses={
+        status: {"model": ProblemDocument} for status in (400, 403, 413, 415, 422, 429, 503, 507)
+    },
 )
 async def compress_model(
     context: Context,
+    caller: Asking,
     request: Request,
     response: Response,
     files: intake.Files,
@@ -33,9 +37,9 @@ async def compress_model(
     recipe = intake.one_budget("options", intake.read_form("options", options, intake.RECIPE))
 
     def queue(uploads: dict[str, UploadRef]) -> Job:
-        return context.queue.enqueue(
-            CompressionRequest.model_validate({**uploads, "recipe": recipe})
-        )
+        asked = CompressionRequest.model_validate({**uploads, "recipe": recipe})
+        owner = admit_jobs(context, caller, [asked])
+        return context.queue.enqueue(asked, owner).model_copy(update={"owner": owner})
 
     await intake.refuse_unknown(request, {*files, "options"})
     job = await intake.accept_job(context, files, queue)

@@ -11,6 +11,7 @@ from starlette.concurrency import run_in_threadpool
 
 from isslim.service import uploads as intake
 from isslim.service.context import AppContext, Context
+from isslim.service.ownership import Asking, admit_inspection, require_owner
 from isslim.service.parameters import InspectionId
 from isslim.service.problems import RequestError
 from isslim.service.routing import checked_router
@@ -25,7 +26,7 @@ _PENDING: dict[int | str, dict[str, Any]] = {
     202: {"model": PendingInspection, "description": "Not done yet: ask again at `Location`"}
 }
 _REFUSALS: dict[int | str, dict[str, Any]] = {
-    status: {"model": ProblemDocument} for status in (400, 413, 415, 422, 503, 507)
+    status: {"model": ProblemDocument} for status in (400, 403, 413, 415, 422, 503, 507)
 }
 
 
@@ -37,6 +38,7 @@ _REFUSALS: dict[int | str, dict[str, Any]] = {
 )
 async def inspect_upload(
     context: Context,
+    caller: Asking,
     request: Request,
     response: Response,
     files: intake.Files,
@@ -53,9 +55,8 @@ async def inspect_upload(
     recipe = intake.one_budget("options", intake.read_form("options", options, intake.RECIPE))
 
     def queue(uploads: dict[str, UploadRef]) -> str:
-        return context.queue.inspect(
-            CompressionRequest.model_validate({**uploads, "recipe": recipe})
-        )
+        asked = CompressionRequest.model_validate({**uploads, "recipe": recipe})
+        return context.queue.inspect(asked, admit_inspection(context, caller, asked))
 
     await intake.refuse_unknown(request, {*files, "options"})
     if not await run_in_threadpool(context.locks.held):
@@ -75,9 +76,10 @@ async def inspect_upload(
     response_model=Inspection,
 )
 def get_inspection(
-    inspection_id: InspectionId, context: Context, response: Response
+    inspection_id: InspectionId, context: Context, caller: Asking, response: Response
 ) -> Inspection | Response:
     """Its result, or its state (202)."""
+    require_owner(context, caller, "inspection", inspection_id)
     return _answer(context.queue.inspection(inspection_id), inspection_id, response)
 
 

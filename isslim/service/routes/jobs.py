@@ -15,9 +15,11 @@ from pydantic import ValidationError
 from starlette.concurrency import run_in_threadpool
 
 from isslim.service import uploads as intake
+from isslim.service.access.caller import Caller, caller_of
 from isslim.service.bodies import ROOM, BodyLimits, json_content
 from isslim.service.context import AppContext, Context, context_of
 from isslim.service.openapi import body_of
+from isslim.service.ownership import Asking, admit_jobs, job_of, seen_jobs
 from isslim.service.parameters import JobId
 from isslim.service.problems import RequestError
 from isslim.service.routing import checked_router
@@ -42,15 +44,15 @@ class EventStream(StreamingResponse):
 
 
 @router.get("", summary="All jobs, newest first")
-def list_jobs(context: Context) -> list[Job]:
-    """All jobs without their logs."""
-    return context.queue.list()
+def list_jobs(context: Context, caller: Asking) -> list[Job]:
+    """All jobs without their logs; with a key, its own."""
+    return seen_jobs(context, caller, context.queue.list())
 
 
 @router.get("/{job_id}", summary="One job with the tail of its log", responses=UNKNOWN)
-def get_job(job_id: JobId, context: Context) -> Job:
+def get_job(job_id: JobId, context: Context, caller: Asking) -> Job:
     """State, stage, progress, and how it ended."""
-    return context.queue.get(job_id)
+    return job_of(context, caller, job_id)
 
 
 @router.post(
@@ -59,7 +61,8 @@ def get_job(job_id: JobId, context: Context) -> Job:
     response_model=Job,
     summary="Compress the same files under another recipe",
     responses={
-        status: {"model": ProblemDocument} for status in (400, 404, 409, 413, 415, 422, 503, 507)
+        status: {"model": ProblemDocument}
+        for status in (400, 403, 404, 409, 413, 415, 422, 429, 503, 507)
     },
     openapi_extra=body_of(AgainRequest),
 )
@@ -71,13 +74,13 @@ async def compress_again(job_id: JobId, http: Request, response: Response) -> Jo
     """
     context, content = context_of(http), await json_content(http)
     asked = await context.bodies.read(content, AgainRequest, BodyLimits(ROOM, {}))
-    job = await run_in_threadpool(_queue_again, context, job_id, asked.changes)
+    job = await run_in_threadpool(_queue_again, context, caller_of(http), job_id, asked.changes)
     response.headers["location"] = f"/jobs/{job.id}"
     return job
 
 
-def _queue_again(context: AppContext, job_id: str, changes: dict[str, Any]) -> Job:
-    before = context.queue.get(job_id).request
+def _queue_again(context: AppContext, caller: Caller, job_id: str, changes: dict[str, Any]) -> Job:
+    before = job_of(context, caller, job_id).request
     try:
         recipe = Recipe.model_validate(before.recipe.model_dump() | changes)
     except ValidationError as error:
@@ -90,20 +93,23 @@ def _queue_again(context: AppContext, job_id: str, changes: dict[str, Any]) -> J
             f"files of the job are not kept any more: {', '.join(gone)}; send them again to "
             "`POST /compress`",
         )
-    return context.queue.enqueue(before.model_copy(update={"recipe": recipe}))
+    asked = before.model_copy(update={"recipe": recipe})
+    owner = admit_jobs(context, caller, [asked])
+    return context.queue.enqueue(asked, owner).model_copy(update={"owner": owner})
 
 
 @router.delete(
     "/{job_id}", summary="Cancel a job", responses={**UNKNOWN, 503: {"model": ProblemDocument}}
 )
-def cancel_job(job_id: JobId, context: Context) -> Job:
+def cancel_job(job_id: JobId, context: Context, caller: Asking) -> Job:
     """Ends a queued or running job; one that has ended does not change."""
-    return context.queue.cancel(job_id)
+    owner = job_of(context, caller, job_id).owner
+    return context.queue.cancel(job_id).model_copy(update={"owner": owner})
 
 
-def _existing(job_id: JobId, context: Context) -> Job:
+def _existing(job_id: JobId, context: Context, caller: Asking) -> Job:
     """The job, looked up before an answer begins: a stream cannot change its status."""
-    return context.queue.get(job_id)
+    return job_of(context, caller, job_id)
 
 
 @router.get(
@@ -119,6 +125,7 @@ def _existing(job_id: JobId, context: Context) -> Job:
 async def follow_job(
     job: Annotated[Job, Depends(_existing)],
     context: Context,
+    caller: Asking,
     last_event_id: Annotated[
         str | None,
         Header(
@@ -130,28 +137,29 @@ async def follow_job(
 ) -> Response:
     """An event `job` with the whole job, as `GET /jobs/{job_id}` answers it, at every change.
 
-    The stream ends with the job, or with the service. A comment is sent where nothing else is for
-    5 seconds.
+    The stream ends with the job, with the service, or when its key is withdrawn. A comment is sent
+    where nothing else is for 5 seconds.
     """
     if job.state.ended and last_event_id == _event_id(job.model_dump_json()):
         return Response(status_code=204)  # which keeps browsers from connecting again
-    return EventStream(_events(context, job.id, last_event_id))
+    return EventStream(_events(context, caller, job.id, last_event_id))
 
 
 async def _events(
-    context: AppContext, job_id: str, last_event_id: str | None
+    context: AppContext, caller: Caller, job_id: str, last_event_id: str | None
 ) -> AsyncIterator[bytes]:
     """The job at every change that its follower does not know.
 
     Args:
         context: the service's parts.
+        caller: who follows it.
         job_id: which job.
         last_event_id: of the last event that the follower received; None if there was none.
     """
     known, last_sent = last_event_id, time.monotonic()
     yield format_sse_event(retry=RETRY_MS)
-    while not context.ending.is_set():
-        job = await run_in_threadpool(context.queue.get, job_id)
+    while not context.ending.is_set() and context.access.is_current(caller):
+        job = await run_in_threadpool(job_of, context, caller, job_id)
         body = job.model_dump_json()
         event_id = _event_id(body)
         if event_id != known:

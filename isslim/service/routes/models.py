@@ -10,6 +10,7 @@ from fastapi.responses import FileResponse, PlainTextResponse
 from starlette.types import Message, Receive, Scope, Send
 
 from isslim.service.context import Context
+from isslim.service.ownership import Asking, require_model
 from isslim.service.parameters import FilePath, ModelName
 from isslim.service.problems import answer, describe
 from isslim.service.routing import checked_router
@@ -66,7 +67,8 @@ class BundleFile(FileResponse):
 @router.get("", summary="All models, newest first")
 def list_models(context: Context) -> list[ModelSummary]:
     """Names and variants of all published models; damaged ones with their issues."""
-    return [_summary(each) for each in context.models.bundles.listed()]
+    owners = context.owners.of_kind("model")
+    return [_summary(each, owners.get(each.id)) for each in context.models.bundles.listed()]
 
 
 @router.head("/{model}", include_in_schema=False)
@@ -74,7 +76,8 @@ def list_models(context: Context) -> list[ModelSummary]:
 def get_model(model: ModelName, context: Context) -> ModelDetail:
     """By id or name."""
     bundle_id, manifest = context.models.manifest(model)
-    return ModelDetail(id=bundle_id, manifest=manifest_view(manifest))
+    owner = context.owners.owner_of("model", bundle_id)
+    return ModelDetail(id=bundle_id, manifest=manifest_view(manifest), owner=owner)
 
 
 @router.head("/{model}/report", include_in_schema=False)
@@ -107,9 +110,11 @@ def get_card(model: ModelName, context: Context, request: Request) -> MarkdownRe
 
 @router.head("/{model}/files", include_in_schema=False)
 @router.get("/{model}/files", summary="The files of the bundle", responses=REFUSALS)
-def list_files(model: ModelName, context: Context) -> list[FileRecord]:
+def list_files(model: ModelName, context: Context, caller: Asking) -> list[FileRecord]:
     """Every file that can be downloaded, with its size and SHA-256; the manifest first."""
-    return context.models.bundles.open(context.models.resolve(model)).files
+    bundle_id = context.models.resolve(model)
+    require_model(context, caller, bundle_id)
+    return context.models.bundles.open(bundle_id).files
 
 
 @router.head("/{model}/files/{path:path}", include_in_schema=False)
@@ -127,12 +132,16 @@ def list_files(model: ModelName, context: Context) -> list[FileRecord]:
         416: {"model": ProblemDocument},
     },
 )
-def get_file(model: ModelName, path: FilePath, context: Context) -> BundleFile:
+def get_file(model: ModelName, path: FilePath, context: Context, caller: Asking) -> BundleFile:
     """Any file that `GET /models/{model}/files` lists, or a part of it by the header `Range`.
 
-    It is named after the model and the file: `mine-compressed.onnx`.
+    It is named after the model and the file: `mine-compressed.onnx`. Where keys are asked for, only
+    the pictures of the card are for others than the model's owner.
     """
-    bundle = context.models.bundles.open(context.models.resolve(model))
+    bundle_id = context.models.resolve(model)
+    if not path.endswith(".svg"):
+        require_model(context, caller, bundle_id)
+    bundle = context.models.bundles.open(bundle_id)
     name = f"{bundle.manifest.name}-{path.replace('/', '-')}"
     return BundleFile(bundle.path(path), filename=name)
 
@@ -143,13 +152,14 @@ def get_file(model: ModelName, path: FilePath, context: Context) -> BundleFile:
     summary="Delete a model",
     responses={404: {"model": ProblemDocument}},
 )
-def delete_model(model: ModelName, context: Context) -> Response:
+def delete_model(model: ModelName, context: Context, caller: Asking) -> Response:
     """From disk and memory. The request that made it, sent again, makes it anew."""
+    require_model(context, caller, context.models.resolve(model))
     context.delete(model)
     return Response(status_code=204)
 
 
-def _summary(listed: ListedBundle) -> ModelSummary:
+def _summary(listed: ListedBundle, owner: str | None) -> ModelSummary:
     manifest = listed.manifest
     return ModelSummary(
         id=listed.id,
@@ -161,4 +171,5 @@ def _summary(listed: ListedBundle) -> ModelSummary:
         random_inputs=manifest is not None and manifest.provenance.random_inputs,
         not_evaluated=manifest and manifest.provenance.not_evaluated,
         issues=listed.issues,
+        owner=owner,
     )

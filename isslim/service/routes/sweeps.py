@@ -9,7 +9,9 @@ from fastapi import Form, Request, Response
 from pydantic import TypeAdapter, ValidationError
 
 from isslim.service import uploads as intake
+from isslim.service.access.caller import caller_of
 from isslim.service.context import Context
+from isslim.service.ownership import Asking, admit_jobs, require_owner, sweep_of
 from isslim.service.parameters import SweepId
 from isslim.service.problems import RequestError
 from isslim.service.routing import checked_router
@@ -26,7 +28,9 @@ VARIATIONS = TypeAdapter(list[dict[str, Any]])
     "",
     status_code=202,
     summary="Compress an uploaded model under several recipes",
-    responses={status: {"model": ProblemDocument} for status in (400, 413, 415, 422, 503, 507)},
+    responses={
+        status: {"model": ProblemDocument} for status in (400, 403, 413, 415, 422, 429, 503, 507)
+    },
 )
 async def begin_sweep(
     context: Context,
@@ -49,13 +53,18 @@ async def begin_sweep(
     The same request again is the same sweep.
     """
     base = intake.read_form("options", options, intake.RECIPE)
+    caller = caller_of(request)
     recipes = _recipes(base, intake.read_form("variations", variations, VARIATIONS))
 
     def queue(uploads: dict[str, UploadRef]) -> Sweep:
         requests = [
             CompressionRequest.model_validate({**uploads, "recipe": recipe}) for recipe in recipes
         ]
-        return context.sweeps.begin(base.name, requests)
+        owner = admit_jobs(context, caller, requests)
+        sweep = context.sweeps.begin(base.name, requests, owner)
+        if owner is not None:
+            context.owners.claim("sweep", sweep.id, owner)
+        return sweep_of(context, caller, sweep)
 
     await intake.refuse_unknown(request, {*files, "options", "variations"})
     sweep = await intake.accept_job(context, files, queue)
@@ -64,21 +73,25 @@ async def begin_sweep(
 
 
 @router.get("", summary="All sweeps, newest first")
-def list_sweeps(context: Context) -> list[Sweep]:
-    """All sweeps with their jobs and fronts."""
-    return context.sweeps.all()
+def list_sweeps(context: Context, caller: Asking) -> list[Sweep]:
+    """All sweeps with their jobs and fronts; with a key, its own."""
+    owners = context.owners.of_kind("sweep")
+    found = (each for each in context.sweeps.all() if caller.owns(owners.get(each.id)))
+    return [sweep_of(context, caller, each) for each in found]
 
 
 @router.get("/{sweep_id}", summary="One sweep", responses={404: {"model": ProblemDocument}})
-def get_sweep(sweep_id: SweepId, context: Context) -> Sweep:
+def get_sweep(sweep_id: SweepId, context: Context, caller: Asking) -> Sweep:
     """Its jobs, and the Pareto front of their results so far."""
-    return context.sweeps.get(sweep_id)
+    require_owner(context, caller, "sweep", sweep_id)
+    return sweep_of(context, caller, context.sweeps.get(sweep_id))
 
 
 @router.delete("/{sweep_id}", summary="Cancel a sweep", responses={404: {"model": ProblemDocument}})
-def cancel_sweep(sweep_id: SweepId, context: Context) -> Sweep:
+def cancel_sweep(sweep_id: SweepId, context: Context, caller: Asking) -> Sweep:
     """Cancels its jobs that have not ended."""
-    return context.sweeps.cancel(sweep_id)
+    require_owner(context, caller, "sweep", sweep_id)
+    return sweep_of(context, caller, context.sweeps.cancel(sweep_id))
 
 
 def _recipes(base: Recipe, variations: list[dict[str, Any]]) -> list[Recipe]:

@@ -121,6 +121,11 @@ class AliasDetail(Alias):
     """An alias with its audit trail."""
 
     history: list[AliasChange] = Field(description="the last 100 changes, newest first")
+    owner: str | None = Field(
+        default=None,
+        description="name of the key that made it; null: none was asked for",
+        examples=["lab"],
+    )
 
 
 class _CandidateRequest(BaseModel):

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Annotated
 
 from pydantic import AliasChoices, BaseModel, Field
 
 from isslim.types.manifest import LatencyRecord, Metric, Task, VariantName
 from isslim.types.schemas.figures import ManifestView, VariantView
+
+Owner = Annotated[
+    str | None,
+    Field(description="name of the key that made it; null: none was asked for", examples=["lab"]),
+]
 
 
 class ModelSummary(BaseModel):
@@ -50,6 +56,7 @@ class ModelSummary(BaseModel):
         "no problem is known",
         examples=[["original.onnx has another SHA-256"]],
     )
+    owner: Owner = None
 
 
 class ModelDetail(BaseModel):
@@ -59,6 +66,7 @@ class ModelDetail(BaseModel):
         description="the bundle's id, made of its content", examples=["5f0c1d2e3a4b5c6d"]
     )
     manifest: ManifestView = Field(description="the bundle's manifest, with its figures")
+    owner: Owner = None
 
 
 class LatencyResponse(BaseModel):

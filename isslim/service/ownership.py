@@ -1,0 +1,188 @@
+"""What a caller may see, change and add: jobs and the like are for their owner alone.
+
+Where no keys are asked for, everything is everybody's. What is another's is answered as what does
+not exist, but for models and aliases, which everybody sees.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Annotated
+
+from fastapi import Depends, Request
+
+from isslim.service.access.caller import Caller, caller_of
+from isslim.service.context import AppContext
+from isslim.service.problems import RequestError
+from isslim.store.errors import NotFound
+from isslim.store.owners import NOBODY, Kind, Quota, Work
+from isslim.store.queue import job_id_of
+from isslim.types.jobs import CompressionRequest, Job, Sweep
+
+
+async def _caller(request: Request) -> Caller:
+    return caller_of(request)
+
+
+Asking = Annotated[Caller, Depends(_caller)]
+"""Who asks."""
+
+
+def require_owner(context: AppContext, caller: Caller, kind: Kind, name: str) -> None:
+    """Refuses what a caller may not see.
+
+    Args:
+        context: the service's parts.
+        caller: who asks.
+        kind: of what is asked for.
+        name: its id.
+
+    Raises:
+        NotFound: when it is another's.
+    """
+    if not caller.rules and not caller.owns(context.owners.owner_of(kind, name)):
+        raise NotFound(kind, name)
+
+
+def job_of(context: AppContext, caller: Caller, job_id: str) -> Job:
+    """A job that a caller may see, with its owner.
+
+    Args:
+        context: the service's parts.
+        caller: who asks.
+        job_id: which one.
+
+    Raises:
+        NotFound: when there is none, or it is another's.
+    """
+    owner = context.owners.owner_of("job", job_id)
+    if not caller.owns(owner):
+        raise NotFound("job", job_id)
+    return context.queue.get(job_id).model_copy(update={"owner": owner})
+
+
+def seen_jobs(context: AppContext, caller: Caller, jobs: Iterable[Job]) -> list[Job]:
+    """Those of some jobs that a caller may see, with their owners.
+
+    Args:
+        context: the service's parts.
+        caller: who asks.
+        jobs: in their order.
+    """
+    owners = context.owners.of_kind("job")
+    return [
+        job.model_copy(update={"owner": owners.get(job.id)})
+        for job in jobs
+        if caller.owns(owners.get(job.id))
+    ]
+
+
+def sweep_of(context: AppContext, caller: Caller, sweep: Sweep) -> Sweep:
+    """A sweep as a caller sees it, with the owners of its jobs.
+
+    Args:
+        context: the service's parts.
+        caller: who owns it.
+        sweep: as it is stored.
+    """
+    return sweep.model_copy(update={"jobs": seen_jobs(context, caller, sweep.jobs)})
+
+
+def require_model(context: AppContext, caller: Caller, model_id: str) -> None:
+    """Refuses to change a model, or to hand out its files, for others than its owner.
+
+    Args:
+        context: the service's parts.
+        caller: who asks.
+        model_id: of the model.
+
+    Raises:
+        RequestError: (not-owner) when it is another's.
+    """
+    if not caller.rules:
+        _require(caller, context.owners.owner_of("model", model_id), f"the model {model_id}")
+
+
+def require_alias(context: AppContext, caller: Caller, alias: str) -> None:
+    """Refuses to change an alias for others than its owner.
+
+    Args:
+        context: the service's parts.
+        caller: who asks.
+        alias: its name; one that does not exist is nobody's, and may be made.
+
+    Raises:
+        RequestError: (not-owner) when it is another's.
+    """
+    if not caller.rules and context.models.names.alias(alias) is not None:
+        _require(caller, context.owners.owner_of("alias", alias), f"the alias '{alias}'")
+
+
+def _require(caller: Caller, owner: str | None, what: str) -> None:
+    if not caller.owns(owner):
+        whose = "of nobody" if owner is None else f"of the key '{owner}'"
+        raise RequestError(
+            "not-owner", f"{what} is {whose}: only its owner and administrators may do this"
+        )
+
+
+def admit_jobs(
+    context: AppContext, caller: Caller, requests: Sequence[CompressionRequest]
+) -> str | None:
+    """Makes the jobs of requests the caller's, before they are queued.
+
+    Args:
+        context: the service's parts.
+        caller: who asks.
+        requests: one for each job.
+
+    Returns:
+        Their owner; None: nobody, as no keys are asked for.
+
+    Raises:
+        QuotaExceeded: when these are too many.
+        RequestError: (not-owner) when one would move another's alias.
+    """
+    if caller.name is None:
+        return None
+    for request in requests:
+        if request.recipe.promote is not None:
+            require_alias(context, caller, request.recipe.promote)
+    _admit(context, caller, "job", requests)
+    for request in requests:
+        if request.recipe.promote is not None:
+            whose = context.owners.owner_of("alias", request.recipe.promote) or NOBODY
+            context.owners.claim("promotion", job_id_of(request, caller.name), whose)
+    return caller.name
+
+
+def admit_inspection(
+    context: AppContext, caller: Caller, request: CompressionRequest
+) -> str | None:
+    """The same for an inspection, which counts as no job.
+
+    Args:
+        context: the service's parts.
+        caller: who asks.
+        request: what is inspected.
+    """
+    if caller.name is not None:
+        _admit(context, caller, "inspection", [request])
+    return caller.name
+
+
+def _admit(
+    context: AppContext, caller: Caller, kind: Kind, requests: Sequence[CompressionRequest]
+) -> None:
+    settings, own = context.settings, caller.limits
+    quota = Quota(
+        settings.quota_upload_bytes if own.upload_bytes is None else own.upload_bytes,
+        settings.quota_jobs if own.jobs is None else own.jobs,
+        settings.quota_models if own.models is None else own.models,
+    )
+    work = Work(
+        kind,
+        frozenset(job_id_of(request, caller.name) for request in requests),
+        {each.sha256: each.size_bytes for request in requests for each in request.uploads},
+    )
+    context.owners.admit(caller.name or "", work, quota)

@@ -1,0 +1,343 @@
+"""What belongs to a key: nobody else sees, cancels or deletes it, and there is a limit on it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import shutil
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+from httpx import Response
+
+from isslim.compress.worker.garbage import collect_garbage
+from isslim.compress.worker.publication import promote
+from isslim.service.main import create_app
+from isslim.service.routes import jobs as job_routes
+from isslim.settings.service import ServiceSettings
+from isslim.store.errors import JobsExceeded, QuotaExceeded
+from isslim.store.inspections import InspectionRecords
+from isslim.store.owners import OWNERS, UPLOADS, Owners, Quota, Work
+from isslim.store.records import JobRecords
+from isslim.store.settings import StoreSettings
+from isslim.store.tables import JOBS
+from isslim.store.uploads import UploadStore
+from isslim.types.access import Scope
+from isslim.types.jobs import JobState
+from tests.conftest import Published
+from tests.service.access.conftest import Keys, make_keys
+
+LARGE = Quota(upload_bytes=1 << 30, jobs=100, models=100)
+
+
+@dataclass(frozen=True)
+class House:
+    """A service with the keys of two people, of a reader and of an administrator."""
+
+    client: TestClient
+    keys: Keys
+    settings: ServiceSettings
+
+    def ask(self, who: str, method: str, path: str, **content: Any) -> Response:
+        headers = self.keys.headers(who) if who else {}
+        answer: Response = self.client.request(method, path, headers=headers, **content)
+        return answer
+
+    def compress(self, who: str, path: str = "/compress", **recipe: Any) -> Response:
+        name = {"name": "mine", **recipe}
+        files = {"model": ("secret-name.pt", b"weights of a model")}
+        data = {"options": json.dumps(name)}
+        if path == "/sweeps":
+            data["variations"] = json.dumps([{"minutes": 1}, {"minutes": 2}])
+        return self.ask(who, "POST", path, files=files, data=data)
+
+
+@pytest.fixture
+def house(tmp_path: Path, published: Published) -> Iterator[House]:
+    home = tmp_path / "home"
+    shutil.copytree(published.settings.home / "artifacts", home / "artifacts")
+    both = [Scope.COMPRESS, Scope.SCORE]
+    keys = make_keys(tmp_path, ann=both, ben=both, eve=[Scope.READ], root=[Scope.ADMIN])
+    settings = ServiceSettings(home=home, api_keys_file=keys.file)
+    with TestClient(create_app(settings), raise_server_exceptions=False) as client:
+        yield House(client, keys, settings)
+
+
+def test_a_job_is_its_owners(house: House) -> None:
+    made = house.compress("ann").json()
+    assert made["owner"] == "ann"
+    address = f"/jobs/{made['id']}"
+    for who in ("ben", "eve"):
+        for method, path in (
+            ("GET", address),
+            ("DELETE", address),
+            ("GET", f"{address}/events"),
+            ("POST", f"{address}/again"),
+        ):
+            answer = house.ask(
+                who, method, path, **({"json": {"changes": {}}} if method == "POST" else {})
+            )
+            assert answer.status_code == (
+                403 if who == "eve" and method in ("DELETE", "POST") else 404
+            )
+            assert "secret-name" not in answer.text
+        assert house.ask(who, "GET", "/jobs").json() == []
+    for who in ("ann", "root"):
+        (listed,) = house.ask(who, "GET", "/jobs").json()
+        assert (listed["id"], listed["owner"]) == (made["id"], "ann")
+        assert house.ask(who, "GET", address).json()["owner"] == "ann"
+    # The same request of another key is another job.
+    other = house.compress("ben").json()
+    assert (other["id"] != made["id"], other["owner"]) == (True, "ben")
+    assert house.compress("ann").json()["id"] == made["id"]
+    assert len(house.ask("root", "GET", "/jobs").json()) == 2
+    again = house.ask("ann", "POST", f"{address}/again", json={"changes": {"minutes": 3}}).json()
+    assert (again["owner"], again["id"] != made["id"]) == ("ann", True)
+    assert house.ask("root", "DELETE", address).json()["state"] == "cancelled"
+    assert house.ask("ann", "DELETE", f"/jobs/{again['id']}").json()["state"] == "cancelled"
+
+
+def test_sweeps_and_inspections_are_their_owners(house: House) -> None:
+    sweep = house.compress("ann", "/sweeps").json()
+    assert [job["owner"] for job in sweep["jobs"]] == ["ann", "ann"]
+    address = f"/sweeps/{sweep['id']}"
+    for method in ("GET", "DELETE"):
+        assert house.ask("ben", method, address).status_code == 404
+    assert house.ask("ben", "GET", "/sweeps").json() == []
+    assert [each["id"] for each in house.ask("ann", "GET", "/sweeps").json()] == [sweep["id"]]
+    assert house.ask("root", "GET", address).status_code == 200
+    assert house.ask("ann", "DELETE", address).json()["state"] == "cancelled"
+    owners = house.client.app.state.context.owners  # type: ignore[attr-defined]
+    request = house.client.app.state.context.queue.get(sweep["jobs"][0]["id"]).request  # type: ignore[attr-defined]
+    inspection = house.client.app.state.context.queue.inspect(request, "ann")  # type: ignore[attr-defined]
+    owners.claim("inspection", inspection, "ann")
+    statuses = {
+        who: house.ask(who, "GET", f"/inspections/{inspection}").status_code
+        for who in ("ann", "ben", "eve", "root")
+    }
+    assert statuses == {"ann": 202, "ben": 404, "eve": 404, "root": 202}
+
+
+def test_a_model_is_seen_by_all_and_changed_by_its_owner(
+    house: House, published: Published
+) -> None:
+    model = published.bundle_id
+    # Nobody's: from before there were keys.
+    assert house.ask("ann", "DELETE", f"/models/{model}").status_code == 403
+    assert house.ask("eve", "GET", "/models").json()[0]["owner"] is None
+    house.client.app.state.context.owners.claim("model", model, "ann")  # type: ignore[attr-defined]
+    for who in ("ann", "ben", "eve", "root"):
+        assert house.ask(who, "GET", f"/models/{model}").json()["owner"] == "ann"
+        assert house.ask(who, "GET", f"/models/{model}/card").status_code == 200
+        assert house.ask(who, "GET", f"/models/{model}/report").status_code == 200
+        assert house.ask(who, "GET", f"/models/{model}/files/curve.svg").status_code == 200
+        may = who in ("ann", "root")
+        for path in ("files", "files/compressed.onnx", "files/manifest.json"):
+            answer = house.ask(who, "GET", f"/models/{model}/{path}")
+            assert answer.status_code == (200 if may else 403), (who, path)
+    refused = house.ask("ben", "DELETE", "/models/tiny")
+    assert (refused.status_code, refused.json()["type"]) == (403, "not-owner")
+    assert "the key 'ann'" in refused.json()["detail"]
+    asked = {"model": "tiny", "texts": ["the cat"]}
+    assert house.ask("ben", "POST", "/score", json=asked).status_code == 200
+    assert house.ask("ann", "DELETE", "/models/tiny").status_code == 204
+    assert house.client.app.state.context.owners.of_kind("model") == {}  # type: ignore[attr-defined]
+
+
+def test_an_alias_is_its_owners(house: House) -> None:
+    put = {"json": {"model": "tiny"}}
+    assert house.ask("ann", "PUT", "/aliases/prod", **put).status_code == 200
+    for method, path, content in (
+        ("PUT", "/aliases/prod", put),
+        ("POST", "/aliases/prod/rollback", {}),
+        ("DELETE", "/aliases/prod", {}),
+    ):
+        assert house.ask("ben", method, path, **content).status_code == 403
+    seen = house.ask("ben", "GET", "/aliases/prod").json()
+    assert (seen["owner"], seen["history"][0]["remote"]) == ("ann", "")
+    assert house.ask("ann", "GET", "/aliases/prod").json()["history"][0]["remote"] == "testclient"
+    refused = house.compress("ben", promote="prod")
+    assert (refused.status_code, refused.json()["type"]) == (403, "not-owner")
+    assert house.ask("root", "PUT", "/aliases/prod", **put).status_code == 200
+    assert house.ask("ann", "DELETE", "/aliases/prod").status_code == 204
+    assert house.ask("ben", "PUT", "/aliases/prod", **put).status_code == 200
+    assert house.ask("eve", "GET", "/aliases/prod").json()["owner"] == "ben"
+
+
+def succeed(records: JobRecords, job_id: str, model_id: str) -> None:
+    with records.engine.begin() as connection:
+        done = {"state": JobState.SUCCEEDED, "model_id": model_id}
+        connection.execute(JOBS.update().where(JOBS.c.id == job_id).values(**done))
+
+
+def test_a_job_moves_no_alias_that_became_anothers(house: House, published: Published) -> None:
+    records = JobRecords(house.settings)
+    jobs = [house.compress("ann", promote=each).json()["id"] for each in ("mine", "taken")]
+    house.ask("ben", "PUT", "/aliases/taken", json={"model": "tiny", "variant": "original"})
+    for job in jobs:
+        succeed(records, job, published.bundle_id)
+        promote(records, records.get(job))
+    found = {each["alias"]: each["variant"] for each in house.ask("root", "GET", "/aliases").json()}
+    assert found == {"mine": None, "taken": "original"}
+    assert house.ask("eve", "GET", "/aliases/mine").json()["owner"] == "ann"
+    records.close()
+
+
+def test_rows_from_before_there_were_keys_are_the_administrators(
+    tmp_path: Path, published: Published
+) -> None:
+    home = tmp_path / "home"
+    with TestClient(create_app(ServiceSettings(home=home))) as client:
+        before = client.post("/compress", files={"model": b"x"}).json()
+        assert before["owner"] is None
+    keys = make_keys(tmp_path, ann=[Scope.COMPRESS], root=[Scope.ADMIN])
+    settings = ServiceSettings(home=home, api_keys_file=keys.file)
+    with TestClient(create_app(settings)) as client:
+        path = f"/jobs/{before['id']}"
+        assert client.get(path, headers=keys.headers("ann")).status_code == 404
+        assert client.get(path, headers=keys.headers("root")).status_code == 200
+        mine = client.post("/compress", files={"model": b"x"}, headers=keys.headers("ann")).json()
+        assert mine["id"] != before["id"]
+    with TestClient(create_app(ServiceSettings(home=home))) as client:  # and without keys again
+        assert {each["owner"] for each in client.get("/jobs").json()} == {None, "ann"}
+        assert client.delete(f"/jobs/{mine['id']}").json()["state"] == "cancelled"
+
+
+def test_quotas_say_what_is_used_and_what_to_do(
+    tmp_path: Path, house: House, published: Published
+) -> None:
+    text = house.keys.file.read_text()
+    house.keys.file.write_text(
+        "\n".join(
+            f"{line} jobs=2 models=5 upload_bytes=100" if line.startswith("ann ") else line
+            for line in text.splitlines()
+        )
+    )
+    jobs = [house.compress("ann", minutes=n).json()["id"] for n in (1, 2)]
+    refused = house.compress("ann", minutes=3)
+    assert (refused.status_code, refused.json()["type"]) == (429, "too-many-jobs")
+    assert "2 of 2 jobs" in refused.json()["detail"]
+    assert "DELETE /jobs/<id>" in refused.json()["detail"]
+    assert int(refused.headers["retry-after"]) >= 1
+    assert house.compress("ann", minutes=2).status_code == 202  # it is one of the two
+    assert house.compress("ann", "/sweeps").status_code == 429
+    assert house.compress("ben", minutes=3).status_code == 202
+    house.ask("ann", "DELETE", f"/jobs/{jobs[0]}")
+    assert house.compress("ann", minutes=3).status_code == 202
+    for job in jobs:
+        house.ask("ann", "DELETE", f"/jobs/{job}")
+    for number in range(4):
+        house.client.app.state.context.owners.claim("model", f"{number:016}", "ann")  # type: ignore[attr-defined]
+    refused = house.compress("ann", minutes=4)
+    assert (refused.status_code, refused.json()["type"]) == (403, "quota-exceeded")
+    assert "4 of 5 models, 1 more are on their way" in refused.json()["detail"]
+    assert "DELETE /models/<id>" in refused.json()["detail"]
+    house.client.app.state.context.owners.forget("model", f"{0:016}")  # type: ignore[attr-defined]
+    large = house.ask("ann", "POST", "/compress", files={"model": b"x" * 90})
+    assert (large.status_code, large.json()["type"]) == (403, "quota-exceeded")
+    assert "keeps 18 of 100 bytes of uploads, and this is 90 more" in large.json()["detail"]
+    kept = {each.name for each in (house.settings.home / "artifacts" / "uploads").iterdir()}
+    assert len(kept) == 1  # nothing of the refused one
+
+
+@pytest.mark.parametrize("kind", ["sqlite", pytest.param("postgres", marks=pytest.mark.slow)])
+def test_requests_at_a_time_do_not_pass_a_quota(
+    kind: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    if kind == "sqlite":
+        check_together(StoreSettings(home=tmp_path))
+        return
+    started = request.getfixturevalue("postgres_server")
+    url = started.new_database().replace("postgresql:", "postgresql+psycopg:")
+    check_together(StoreSettings(home=tmp_path, database_url=url))
+
+
+def check_together(settings: StoreSettings) -> None:
+    records, quota = JobRecords(settings), Quota(upload_bytes=1000, jobs=7, models=100)
+    owners, outcomes = Owners(records.engine), list[str]()
+
+    def ask(number: int) -> None:
+        try:
+            owners.admit("ann", Work("job", frozenset([f"job-{number}"]), {f"{number}": 1}), quota)
+            outcomes.append("in")
+        except JobsExceeded:
+            outcomes.append("out")
+
+    threads = [threading.Thread(target=ask, args=(number,)) for number in range(20)]
+    for each in threads:
+        each.start()
+    for each in threads:
+        each.join()
+    assert (outcomes.count("in"), outcomes.count("out")) == (7, 13)
+    with pytest.raises(QuotaExceeded, match="keeps 7 of 10 bytes"):
+        owners.admit(
+            "ann", Work("inspection", frozenset(["i"]), {"x": 4}), Quota(10, jobs=7, models=9)
+        )
+    owners.admit("ben", Work("job", frozenset(["job-0"]), {"0": 1}), quota)  # another's claim stays
+    assert owners.owner_of("job", "job-0") in ("ann", "ben")
+    records.close()
+
+
+def test_what_is_gone_counts_no_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = StoreSettings(home=tmp_path)
+    records = JobRecords(settings)
+    owners = Owners(records.engine)
+    uploads = {f"{number:064}": 1 for number in range(3)}
+    owners.admit("ann", Work("job", frozenset(["a"]), uploads), LARGE)
+    owners.claim("model", "0" * 16, "ann")
+    from isslim.store.bundles import BundleStore
+
+    def collect() -> None:
+        bundles = BundleStore(settings)
+        stores = (InspectionRecords(records.engine), settings.work, UploadStore(settings), bundles)
+        collect_garbage(records, *stores)
+
+    def count(table: Any) -> int:
+        with records.engine.connect() as connection:
+            return len(connection.execute(table.select()).all())
+
+    collect()
+    assert (count(UPLOADS), count(OWNERS)) == (3, 3)  # they are recent
+    with records.engine.begin() as connection:
+        for table in (UPLOADS, OWNERS):
+            connection.exec_driver_sql(f"UPDATE {table.name} SET at = '2020-01-01 00:00:00'")
+    collect()
+    assert (count(UPLOADS), count(OWNERS)) == (0, 1)  # the key's own entry
+    records.close()
+
+
+def test_a_model_is_its_jobs_owners(tmp_path: Path) -> None:
+    records = JobRecords(StoreSettings(home=tmp_path))
+    owners = Owners(records.engine)
+    owners.claim("job", "a", "ann")
+    for job in ("a", "nobodys"):
+        owners.inherit(job, f"model-{job}")
+    assert owners.of_kind("model") == {"model-a": "ann"}
+    assert owners.owner_of("model", "\0") is None
+    records.close()
+
+
+def test_following_ends_when_the_key_is_withdrawn(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(job_routes, "POLL_SECONDS", 0.01)
+    job = house.compress("ann").json()["id"]
+    context = house.client.app.state.context  # type: ignore[attr-defined]
+    caller = context.access.caller(b"", house.keys.by_name["ann"].encode(), "")
+
+    async def follow() -> int:
+        events = 0
+        async for _ in job_routes._events(context, caller, job, None):
+            events += 1
+            if events == 2:
+                lines = house.keys.file.read_text().splitlines()
+                kept = [line for line in lines if not line.startswith("ann ")]
+                house.keys.file.write_text("\n".join(kept))
+        return events
+
+    assert asyncio.run(asyncio.wait_for(follow(), 20)) == 2
