@@ -4,8 +4,16 @@
 # `tests/test_packaging.py` compares the copied folders with what the modules in them import.
 FROM python:3.11-slim-bookworm AS base
 ENV PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 \
-    ISS_HOME=/data ISS_HOST=0.0.0.0
-RUN useradd --uid 10001 --create-home app && mkdir /data && chown app /data
+    ISS_HOME=/data ISS_HOST=0.0.0.0 ISS_WORKER_METRICS_HOST=0.0.0.0
+# Volumes take their owner from these folders.
+RUN useradd --uid 10001 --create-home app && mkdir -p /data/arriving /data/work && chown -R app /data
+ARG VERSION=0.1.0
+ARG REVISION=
+LABEL org.opencontainers.image.title="isslim" \
+    org.opencontainers.image.description="Makes trained recurrent networks small and fast, and serves both versions" \
+    org.opencontainers.image.version="$VERSION" \
+    org.opencontainers.image.revision="$REVISION" \
+    org.opencontainers.image.licenses="MIT"
 WORKDIR /app
 COPY pyproject.toml constraints.txt README.md LICENSE ./
 COPY isslim/__init__.py isslim/py.typed isslim/
@@ -16,7 +24,7 @@ COPY isslim/runtime isslim/runtime
 
 FROM base AS service
 COPY isslim/service isslim/service
-RUN pip install -c constraints.txt '.[service]'
+RUN pip install -c constraints.txt '.[service,otel]'
 USER app
 VOLUME /data
 EXPOSE 8000
@@ -40,7 +48,7 @@ ARG TORCH_INDEX=
 RUN if [ -n "$TORCH_INDEX" ]; then pip install -c constraints.txt --index-url "$TORCH_INDEX" torch; fi
 COPY isslim/card isslim/card
 COPY isslim/compress isslim/compress
-RUN pip install -c constraints.txt '.[worker]'
+RUN pip install -c constraints.txt '.[worker,otel]'
 USER app
 VOLUME /data
 ENV MPLCONFIGDIR=/tmp

@@ -39,7 +39,9 @@ def test_machine_on_which_everything_works(published: Published, tmp_path: Path)
     assert [each for each in found.values() if each.state == "wrong"] == []
     assert code == 0
     assert found["service"].detail.startswith(url)
-    assert found["worker"].detail == "at least one lives"
+    assert found["worker"].detail == "1 lives"
+    assert "GiB free" in found["disk"].detail
+    assert found["int8 instructions"].state in ("ok", "note")
     assert found["storage"].detail.endswith("1 models")
     assert "cpu" in found["devices that serve"].detail
     assert "PyTorch" in found["device that compresses"].detail

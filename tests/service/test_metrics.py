@@ -114,11 +114,17 @@ def test_jobs_that_wait_and_workers_that_live_are_seen(tmp_path: Path) -> None:
         found = printed(client)
         assert found.value("isslim_oldest_queued_job_seconds") >= 0.1
         assert found.value("isslim_workers") == 2
+        ready = client.get("/health/ready").json()
+        assert (ready["workers"], ready["warnings"]) == (2, [])
         assert found.value("isslim_jobs", state="queued") == 1
         for each in held:
             assert each is not None
             each.close()
         assert printed(client).value("isslim_workers") == 0
+        ready = client.get("/health/ready").json()
+        assert (ready["status"], ready["workers"]) == ("ok", 0)
+        (missing,) = ready["warnings"]
+        assert missing.startswith("no-worker: ")
 
 
 def test_metrics_are_there_while_the_database_is_not(tmp_path: Path) -> None:

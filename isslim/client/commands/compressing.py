@@ -13,7 +13,11 @@ from isslim.client.api import Client
 from isslim.client.commands import exits
 from isslim.client.commands.answers import Answers
 from isslim.client.commands.companions import with_companions
-from isslim.client.commands.following import follow, refuse_unless_succeeded
+from isslim.client.commands.following import (
+    follow,
+    note_missing_worker,
+    refuse_unless_succeeded,
+)
 from isslim.client.commands.options import HERE, AsJson, ModelFile, Url, again
 from isslim.client.commands.recipe_options import with_recipe, with_several_budgets
 from isslim.types.jobs import Job
@@ -76,6 +80,7 @@ def compress(
     answers = Answers(as_json)
     with Client(url) as client:
         job = client.compress(model, recipe=recipe, **companions)
+        note_missing_worker(client)
         if detach:
             answers.give(job, lambda: f"job {job.id}; follow it: {_watch(job.id, url)}")
             return
@@ -114,6 +119,7 @@ def sweep(
     variations = [{"budget": each.model_dump(exclude_none=True)} for each in budgets]
     with Client(url) as client:
         begun = client.sweep(model, variations, recipe=recipe, **companions)
+        note_missing_worker(client)
         if detach:
             answers.give(begun, lambda: f"sweep {begun.id}; its state: {_state(begun.id, url)}")
             return

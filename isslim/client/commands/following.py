@@ -6,10 +6,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import typer
+from pydantic import ValidationError
 from rich.console import Console
 
 from isslim.client import show, show_inspection
-from isslim.client.api import Client
+from isslim.client.api import Client, ProblemError
 from isslim.client.commands import exits
 from isslim.client.commands.answers import Answers
 from isslim.client.commands.options import again
@@ -42,6 +43,24 @@ def follow(client: Client, job_id: str, answers: Answers, *, sweep_id: str = "")
             return client.wait(job_id)
         answers.error.print(f"job {job_id}")
         return show.follow(client, job_id, answers.error, inspected)
+
+
+def note_missing_worker(client: Client) -> None:
+    """Says that nothing takes a job that was queued, where that is so; the job stays.
+
+    Args:
+        client: of its service.
+    """
+    try:
+        workers = client.health().workers
+    except (ProblemError, ValidationError):  # which says nothing about workers
+        return
+    if workers == 0:
+        typer.echo(
+            "no worker lives: the job waits until one does (`isslim worker` starts one on the "
+            "service's machine; `isslim doctor` says more)",
+            err=True,
+        )
 
 
 @contextmanager

@@ -11,6 +11,10 @@ from isslim.types.schemas.models import Health
 from isslim.types.schemas.problems import ProblemDocument
 
 router = APIRouter(tags=["health"])
+NO_WORKER = (
+    "no-worker: none lives, and jobs wait until one does: start one (`isslim worker`), or look "
+    "into its log"
+)
 
 
 @router.head("/health/live", include_in_schema=False)
@@ -27,14 +31,19 @@ async def check_live(http: Request) -> Response:
     responses={503: {"model": ProblemDocument, "description": "It cannot, and why"}},
 )
 def check_ready(context: Context) -> Health:
-    """Ok when database and storage can be read; anything else is a problem document."""
+    """Ok when database and storage can be read; anything else is a problem document.
+
+    Where no worker lives, models are served nevertheless: it is among the warnings.
+    """
     counts = context.check_readable()
     models = len(context.models.bundles.manifests())
-    warning = context.settings.exposure
+    workers = context.locks.held()
+    found = (context.settings.exposure, None if workers else NO_WORKER)
     return Health(
         status="ok",
         detail=f"{models} models, {counts['queued']} jobs queued",
-        warnings=[] if warning is None else [warning],
+        warnings=[each for each in found if each is not None],
+        workers=workers,
     )
 
 

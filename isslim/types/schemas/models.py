@@ -95,6 +95,11 @@ class Health(BaseModel):
         description="what its operator should know; it answers nevertheless",
         examples=[["listening on 0.0.0.0 without keys: ..."]],
     )
+    workers: int | None = Field(
+        default=None,
+        description="workers that live, on all machines that share the database; null: not known",
+        examples=[1],
+    )
 
 
 class About(BaseModel):

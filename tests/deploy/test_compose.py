@@ -1,0 +1,120 @@
+"""`docker-compose.yml`: valid, closed, and only what its example of an environment names."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from isslim.settings.environment import GROUPS, variable_of
+from tests.deploy.programs import ROOT, program
+
+FILE = ROOT / "docker-compose.yml"
+EXAMPLE = ROOT / ".env.example"
+PROFILES = ("gpu", "monitoring")
+OURS = ("service", "worker", "service-gpu", "worker-gpu")
+
+
+def configured(*arguments: str, **variables: str) -> dict[str, Any]:
+    """What docker-compose reads: the file without a version is one of the Compose Specification."""
+    ran = subprocess.run(
+        [program("docker-compose", "docker-compose"), *arguments, "-f", str(FILE), "config"],
+        env={"PATH": os.environ["PATH"], **variables},
+        capture_output=True,
+        text=True,
+    )
+    assert ran.returncode == 0, ran.stderr
+    content: dict[str, Any] = yaml.safe_load(ran.stdout)
+    return content
+
+
+def everything() -> dict[str, Any]:
+    content = yaml.safe_load(FILE.read_text())
+    assert "version" not in content  # obsolete; with it, 1.29 reads an earlier format
+    services: dict[str, Any] = content["services"]
+    return services
+
+
+def test_file_is_valid_with_and_without_profiles() -> None:
+    profiles = [word for each in PROFILES for word in ("--profile", each)]
+    assert set(configured(*profiles)["services"]) == set(everything())
+    assert {*OURS, "prometheus", "grafana"} <= set(everything())
+    by_default = {name for name, each in everything().items() if "profiles" not in each}
+    assert by_default == {"service", "worker"}
+
+
+def test_port_address_and_limits_are_chosen_by_variables() -> None:
+    found = configured(
+        SERVICE_PORT="9999", BIND_ADDRESS="0.0.0.0", SERVICE_MEMORY="3g", WORKER_CPUS="1.5"
+    )["services"]
+    assert found["service"]["ports"] == ["0.0.0.0:9999:8000/tcp"]
+    assert found["service"]["mem_limit"] == "3g"
+    assert found["worker"]["cpus"] == 1.5
+    assert configured()["services"]["service"]["ports"] == ["127.0.0.1:8000:8000/tcp"]
+
+
+def test_example_names_every_variable_with_its_default() -> None:
+    used = dict(re.findall(r"\$\{(\w+):-([^}]*)\}", FILE.read_text()))
+    shown = dict(re.findall(r"^(\w+)=(.*)$", EXAMPLE.read_text(), re.MULTILINE))
+    assert shown == used
+
+
+@pytest.mark.parametrize("name", sorted(everything()))
+def test_containers_have_no_rights_and_an_end_of_memory(name: str) -> None:
+    service = everything()[name]
+    assert service["cap_drop"] == ["ALL"]
+    assert service["security_opt"] == ["no-new-privileges:true"]
+    assert service["read_only"] is True
+    assert service["mem_limit"]
+    assert service["pids_limit"]
+    assert all(
+        re.match(r"127\.0\.0\.1:|\$\{BIND_ADDRESS:-127", each) for each in service.get("ports", [])
+    )
+
+
+def test_settings_are_known_and_images_have_the_version() -> None:
+    known = {variable_of(field) for group in GROUPS for field in group.model_fields}
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    services = everything()
+    for name in OURS:
+        settings = {each for each in services[name]["environment"] if each.startswith("ISS_")}
+        assert settings <= known
+        assert services[name]["image"].endswith(f":{version}")
+    dockerfile = (ROOT / "Dockerfile").read_text()
+    assert f"ARG VERSION={version}\n" in dockerfile
+    for label in ("version", "revision", "licenses", "title", "description"):
+        assert f"org.opencontainers.image.{label}=" in dockerfile
+
+
+def test_service_and_worker_share_only_what_both_need() -> None:
+    mounts = {
+        name: {each.partition(":")[2] for each in everything()[name]["volumes"]} for name in OURS
+    }
+    assert mounts["service"] == {"/data", "/data/arriving"}
+    assert mounts["worker"] == {"/data", "/data/work"}
+    # A volume takes the owner of the folder in the image, which has to be there.
+    assert "mkdir -p /data/arriving /data/work" in (ROOT / "Dockerfile").read_text()
+
+
+def test_what_is_mounted_from_here_is_there() -> None:
+    for service in everything().values():
+        for each in service.get("volumes", []):
+            source = each.partition(":")[0]
+            if source.startswith("./"):
+                assert (ROOT / source).exists(), source
+
+
+def test_misspelt_key_is_refused(tmp_path: Path) -> None:
+    broken = tmp_path / "docker-compose.yml"
+    broken.write_text(FILE.read_text().replace("cap_drop:", "cap_dropp:"))
+    ran = subprocess.run(
+        [program("docker-compose", "docker-compose"), "-f", str(broken), "config", "-q"],
+        capture_output=True,
+    )
+    assert ran.returncode != 0
