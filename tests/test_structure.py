@@ -55,7 +55,7 @@ ALLOWED = {
         "starlette",
         "uvicorn",
     },
-    "client": {"httpx", "numpy", "pydantic", "rich", "typer"},
+    "client": {"httpx", "huggingface_hub", "mlflow", "numpy", "pydantic", "rich", "typer"},
     "demo": {"rich", "torch"},
 }
 LINES = 400
@@ -155,11 +155,20 @@ def test_package_imports_no_third_party_but_its_own(package: str) -> None:
     assert ALLOWED[package] - found.keys() == set(), "allowed and not needed any more"
 
 
-IMPORTED_AS = {"grpcio": "grpc", "protobuf": "google", "opentelemetry_sdk": "opentelemetry"}
+IMPORTED_AS = {
+    "grpcio": "grpc",
+    "protobuf": "google",
+    "opentelemetry_sdk": "opentelemetry",
+    "mlflow_skinny": "mlflow",
+}
 """Libraries that are imported by another name than they are installed by."""
 
 
-OPTIONAL = {"opentelemetry": ("otel", "store/tracing.py")}
+OPTIONAL = {
+    "opentelemetry": ("otel", "store/tracing.py"),
+    "huggingface_hub": ("hub", "client/hub.py"),
+    "mlflow": ("mlflow", "client/tracking.py"),
+}
 """Libraries that are used where they are installed: their extra, and the only module that imports
 them."""
 

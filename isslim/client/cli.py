@@ -23,6 +23,7 @@ from isslim.client.commands import (
     models,
     pulling,
     serving,
+    sharing,
     sweeps,
 )
 from isslim.client.commands.exits import EPILOG
@@ -75,6 +76,8 @@ command(app, "ask")(asking.ask)
 command(app, "run")(asking.run)
 
 command(app, "pull")(pulling.pull)
+command(app, "push")(sharing.push)
+command(app, "log")(sharing.log)
 
 _models = group_of("Published models; without a command: list.")
 command(_models, "list")(models.list_models)

@@ -27,6 +27,7 @@ from isslim.types.recipe import Recipe
 from isslim.types.schemas.aliases import AliasRequest
 from tests import reader, tagger
 from tests.conftest import Published, Trained
+from tests.hub_stub import hub_stub
 from tests.service.served import free_port, service_and_worker
 
 
@@ -80,6 +81,8 @@ ROWS = {
     "ask": Row("reader 'Who sat?'", ("reader ' '", 1), None, NAMES, stdin="The cat sat."),
     "run": Row("tagger {arrays}", ("tagger {others}", 1), None, NAMES),
     "pull": Row("typed-1 --out {out}", ("typed-1 --out {taken}", 1)),
+    "push": Row("typed-1 hf://me/typed", ("typed-1 me/typed", 1)),
+    "log": Row("typed-1 --mlflow {store}", ("nope --mlflow {store}", 1)),
     "models list": Row("", None, "/models", ["{model}", *NAMES]),
     "models show": Row("typed-1", ("nope", 1), "/models/{model}", ["{model}", *NAMES]),
     "models card": Row("typed-1", ("nope", 1)),
@@ -175,8 +178,17 @@ def served(
         "broken": str(folder / "broken.pt"),
         "taken": str(folder / "taken"),
         "home": str(folder / "home"),
+        "store": f"sqlite:///{folder / 'mlflow.db'}",
     }
-    with service_and_worker(folder / "home") as url, Client(url) as client:
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        hub_stub() as hub,
+        service_and_worker(folder / "home") as url,
+        Client(url) as client,
+    ):
+        patch.setenv("HF_ENDPOINT", hub.url)
+        patch.setenv("HF_TOKEN", "hf_test")
+        patch.chdir(folder)  # where MLflow keeps artifacts
         sweep = client.sweep(
             trained.model,
             [{"budget": {"size_ratio": 0.5}}],

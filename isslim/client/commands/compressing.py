@@ -18,8 +18,9 @@ from isslim.client.commands.following import (
     note_missing_worker,
     refuse_unless_succeeded,
 )
-from isslim.client.commands.options import HERE, AsJson, ModelFile, Url, again
+from isslim.client.commands.options import HERE, AsJson, ModelFile, ModelSource, Url, again
 from isslim.client.commands.recipe_options import with_recipe, with_several_budgets
+from isslim.client.hub import fetched, repository_of
 from isslim.types.jobs import Job
 from isslim.types.kinds.uploads import Companions
 from isslim.types.recipe import Budget, Recipe
@@ -66,7 +67,7 @@ def inspect(
 @with_companions
 @with_recipe
 def compress(
-    model: ModelFile,
+    model: ModelSource,
     recipe: Recipe,
     detach: Detach = False,
     url: Url = HERE,
@@ -75,11 +76,13 @@ def compress(
 ) -> None:
     """Compresses a model and compares it with the original.
 
-    The model is uploaded, and its job is followed to the end. With --json: the job.
+    The model is uploaded, and its job is followed to the end. One of the Hugging Face Hub
+    (hf://user/repo, needs `isslim[hub]`) is downloaded before, with the files beside it that are
+    known by their names. With --json: the job.
     """
     answers = Answers(as_json)
     with Client(url) as client:
-        job = client.compress(model, recipe=recipe, **companions)
+        job = _queued(client, model, recipe, companions)
         note_missing_worker(client)
         if detach:
             answers.give(job, lambda: f"job {job.id}; follow it: {_watch(job.id, url)}")
@@ -97,6 +100,26 @@ def compress(
     if meant != job.model_id:
         promoted = again(f"promote {job.model_id} --as {job.name}", url)
         answers.out.print(f"the name '{job.name}' means {meant}; to promote this one: {promoted}")
+
+
+def _queued(client: Client, model: Path | str, recipe: Recipe, companions: Companions) -> Job:
+    """The job of a model that was uploaded.
+
+    Args:
+        client: of the service.
+        model: a file, or the address of a repository of the Hub.
+        recipe: of the job.
+        companions: files that the user names; they come before those of the repository.
+    """
+    if isinstance(model, Path):
+        return client.compress(model, recipe=recipe, **companions)
+    repository = repository_of(model)
+    if recipe.base_model is None:
+        recipe = recipe.model_copy(update={"base_model": repository})
+    with fetched(repository) as found:
+        named = {name: path for name, path in companions.items() if path is not None}
+        files = Companions(**{**found.companions, **named})  # type: ignore[typeddict-item]
+        return client.compress(found.model, recipe=recipe, **files)
 
 
 @with_companions

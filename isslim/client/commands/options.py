@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
+from isslim.client.hub import is_hub_address
 from isslim.settings.client import ClientSettings
 
 
@@ -38,6 +39,26 @@ ModelFile = Annotated[
     Path,
     typer.Argument(
         exists=True, dir_okay=False, help="safetensors, a .pt of weights, or an .onnx graph"
+    ),
+]
+
+
+def _source(text: str) -> Path | str:
+    """A file that is there, or the address of a repository of the Hub."""
+    if is_hub_address(text):
+        return text
+    path = Path(text)
+    if not path.is_file():
+        raise typer.BadParameter(f"'{text}' is no file; a model of the Hub is hf://user/repo")
+    return path
+
+
+ModelSource = Annotated[
+    Any,
+    typer.Argument(
+        parser=_source,
+        metavar="MODEL",
+        help="safetensors, a .pt of weights, or an .onnx graph; or hf://user/repo",
     ),
 ]
 ModelName = Annotated[str, typer.Argument(callback=_name, help="id, alias or name of a model")]

@@ -16,6 +16,7 @@ from typer.core import TyperCommand, TyperGroup
 from isslim.client.commands import exits
 from isslim.client.commands.answers import console
 from isslim.client.forms import DamagedDownload, ProblemError, Unreachable
+from isslim.client.hub import SharingFailed
 from isslim.client.pulling import NothingToPull
 from isslim.client.transport import KEY
 
@@ -90,7 +91,7 @@ class Program(TyperGroup):
         except ProblemError as error:
             _say_problem(error)
             raise typer.Exit(exits.REFUSED) from error
-        except (DamagedDownload, NothingToPull) as error:
+        except (DamagedDownload, NothingToPull, SharingFailed) as error:
             _say(str(error))
             raise typer.Exit(exits.REFUSED) from error
         except ValidationError as error:
