@@ -15,7 +15,7 @@ STAMP := $(VENV)/.installed
 # environment says.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: setup demo serve paper-small test check slow docs mutants clean
+.PHONY: setup demo serve paper-small test check slow docs mutants sbom audit clean
 
 setup: $(STAMP)
 
@@ -53,6 +53,7 @@ slow: setup  ## the tests that take minutes
 docs: setup  ## the pages and pictures that are generated
 	$(RUN)/python -m isslim.settings > docs/configuration.md
 	$(RUN)/python -m isslim.client.page > docs/commands.md
+	$(RUN)/python -m supply_chain.licences > docs/licences.md
 	$(RUN)/python -m benchmarks.ptb.picture
 	$(RUN)/python -m benchmarks.paper.figures
 	$(RUN)/python -c 'from tests.compress.onnx.trace.test_registry import PAGE, page; PAGE.write_text(page())'
@@ -64,6 +65,12 @@ FILES ?=
 ARGS ?=
 mutants: setup  ## do a module's own tests notice faults in it? Records are in benchmarks/records/mutants
 	OMP_NUM_THREADS=1 $(RUN)/python -m tests.mutants $(ARGS) $(FILES)
+
+sbom: setup  ## bills of materials of the images, in CycloneDX
+	$(RUN)/python -m supply_chain.sbom sbom
+
+audit: setup  ## known weaknesses of the pinned packages; needs PyPI itself, which a mirror is not
+	$(RUN)/python -m supply_chain.audit
 
 clean:
 	rm -rf $(VENV) data demo

@@ -1,0 +1,1 @@
+"""What isslim is made of: dependencies, their licences, bills of materials, known weaknesses."""

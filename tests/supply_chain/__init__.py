@@ -1,0 +1,1 @@
+"""Tests of what isslim is made of."""
