@@ -158,7 +158,7 @@ def _alternative(manifest: Manifest) -> str:
         for cells, variant in zip(cells_of(manifest), manifest.variants, strict=True)
     ]
     name = metric_format_of(manifest.metric).name
-    text = f"Bars of latency, file size and {name} of each variant: {'; '.join(shown)}"
+    text = f"{name} against time and file size of each variant: {'; '.join(shown)}"
     return escaped(text)
 
 

@@ -40,6 +40,7 @@ from isslim.types.schemas.models import (
 )
 from isslim.types.schemas.questions import QuestionResponse
 from isslim.types.schemas.scores import ScoreResponse
+from isslim.types.schemas.status import ServiceStatus
 
 __all__ = ["Client", "Companions", "DamagedDownload", "GraphRun", "ProblemError", "Unreachable"]
 _FILES = TypeAdapter(list[FileRecord])
@@ -62,6 +63,10 @@ class Client(JobsClient, AliasesClient):
             ProblemError: when it is not.
         """
         return Health.model_validate(self._ask("GET", "/health/ready"))
+
+    def status(self) -> ServiceStatus:
+        """Workers, jobs, models, disk and versions of the service."""
+        return ServiceStatus.model_validate(self._ask("GET", "/status"))
 
     def models(self) -> list[ModelSummary]:
         """All models, newest first."""

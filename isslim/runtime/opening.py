@@ -41,6 +41,11 @@ _OPEN_FAULTS = (
 """ONNX Runtime's errors for a file that it cannot open; they have no common base class."""
 
 
+def runtime_version() -> str:
+    """The version of ONNX Runtime."""
+    return str(onnxruntime.__version__)
+
+
 def devices() -> list[str]:
     """The devices that ONNX Runtime offers on this machine: `cpu`, then `cuda` if it is there."""
     offered = onnxruntime.get_available_providers()

@@ -38,6 +38,7 @@ from isslim.service.routes import (
     page,
     qa,
     score,
+    status,
     sweeps,
 )
 from isslim.service.served_model import ServedModel
@@ -108,6 +109,7 @@ def create_app(
             aliases,
             audit,
             health,
+            status,
             about,
         )
     ]

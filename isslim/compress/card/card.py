@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from isslim.card.card import card
-from isslim.compress.card.plots import plot_curve, plot_variants
+from isslim.compress.card.plots import plot_curve
+from isslim.compress.card.tradeoff import plot_tradeoff
 from isslim.compress.training.saved_network import COMPRESSED
 from isslim.runtime.graphs.recorded_inputs import SAMPLES, read_runs
 from isslim.types.kinds.description import ExampleInput
@@ -25,7 +26,7 @@ def write_card(folder: Path, manifest: Manifest, report: Report) -> None:
         report: the trade-off curve and the verdict.
     """
     plot_curve(report, manifest, folder / "curve.svg")
-    plot_variants(manifest, folder / "variants.svg")
+    plot_tradeoff(manifest, folder / "variants.svg", report.verdict)
     has_weights = (folder / COMPRESSED.weights).exists()
     text = card(manifest, report, example_inputs(folder), has_weights=has_weights)
     (folder / "README.md").write_text(text, encoding="utf-8")

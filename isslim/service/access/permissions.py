@@ -62,6 +62,7 @@ _TABLE: tuple[tuple[str, str, frozenset[Scope]], ...] = (
     ("POST", "/jobs/*/again", COMPRESS),
     ("DELETE", "/jobs/*", COMPRESS),
     ("GET", "/kinds", READ),
+    ("GET", "/status", READ),
     ("GET", "/models", READ),
     ("GET", "/models/*", READ),
     ("GET", "/models/*/report", READ),

@@ -52,11 +52,23 @@ def page_files() -> Mapping[str, PageFile]:
     for path in sorted(FOLDER.rglob("*")):
         if path.is_file():
             content = path.read_bytes()
+            if path.suffix in (".js", ".css") and path.parent.name != "vendor":
+                content = squeezed(content.decode()).encode()
             kind = _TYPES.get(path.suffix) or mimetypes.guess_type(path.name)[0] or "text/plain"
             # A weak one: compressed on its way, the bytes are others.
             etag = f'W/"{hashlib.sha256(content).hexdigest()[:16]}"'
             found[path.relative_to(FOLDER).as_posix()] = PageFile(content, kind, etag)
     return found
+
+
+def squeezed(text: str) -> str:
+    """A script or style sheet without remarks on lines of their own and without indentation.
+
+    Both are for those who read the files: a tenth of what would be sent. Lines stay lines; in a
+    template they are space between elements.
+    """
+    lines = (line.strip() for line in text.splitlines())
+    return "\n".join(line for line in lines if line and not line.startswith("//")) + "\n"
 
 
 @router.get("/ui")

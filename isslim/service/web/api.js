@@ -12,7 +12,7 @@ export const key = {
 };
 export const asks = new EventTarget(); // `key`: an answer was 401
 
-export class Problem extends Error {
+export class Refusal extends Error {
   constructor(status, found) {
     const detail = found.detail || found.title || (found.error && (found.error.message || found.error));
     super(typeof detail === 'string' ? detail : `HTTP ${status}`);
@@ -37,7 +37,7 @@ async function refused(response) {
   } catch {
     /* a proxy's page */
   }
-  return new Problem(response.status, found);
+  return new Refusal(response.status, found);
 }
 
 export async function send(method, path, { json, body, type, accept, signal, more } = {}) {
@@ -60,7 +60,7 @@ export const post = async (path, json, options) => (await send('POST', path, { j
 export const put = async (path, json) => (await send('PUT', path, { json })).json();
 export const remove = (path) => send('DELETE', path);
 export const text = async (path) => (await send('GET', path, { accept: '*/*' })).text();
-export const bytes = async (path, options) =>
+export const download = async (path, options) =>
   (await send('GET', path, { accept: '*/*', ...options })).arrayBuffer();
 
 let known = null;
@@ -91,7 +91,7 @@ export function upload(path, form, progress) {
         /* a proxy's page */
       }
       if (request.status === 401) asks.dispatchEvent(new Event('key'));
-      if (request.status >= 400) reject(new Problem(request.status, found));
+      if (request.status >= 400) reject(new Refusal(request.status, found));
       else resolve({ status: request.status, found, location: request.getResponseHeader('location') });
     };
     request.send(form);
@@ -140,7 +140,7 @@ export function followJob(id, heard, lost) {
         );
       } catch (problem) {
         if (ended.signal.aborted) return;
-        if (problem instanceof Problem && problem.status < 500) {
+        if (problem instanceof Refusal && problem.status < 500) {
           lost(problem, true);
           return;
         }
@@ -154,7 +154,7 @@ export function followJob(id, heard, lost) {
 
 // Saves a file that needs the key, which a plain link would not send.
 export async function save(path, name) {
-  const blob = new Blob([await bytes(path)]);
+  const blob = new Blob([await download(path)]);
   const link = document.createElement('a');
   link.href = URL.createObjectURL(blob);
   link.download = name;

@@ -1,27 +1,36 @@
 // The shell: routes behind `#`, navigation, and the field for a key where the service asks for one.
 import { html, render, useEffect, useErrorBoundary, useRef, useState } from './vendor/preact.js';
 import { asks, key } from './api.js';
-import { Problem } from './parts/common.js';
+import { Problem } from './common.js';
 import { W } from './words.js';
 
+// Of each screen its address, the module that it is in, and its name there.
 const ROUTES = [
-  [/^$/, 'home'],
-  [/^compress$/, 'compress'],
-  [/^jobs\/([^/]+)$/, 'job'],
-  [/^models\/([^/]+)(?:\/([^/]+))?$/, 'model'],
+  [/^$/, 'jobs', 'Home'],
+  [/^compress$/, 'compress', 'Compress'],
+  [/^jobs\/([^/]+)$/, 'jobs', 'JobView'],
+  [/^models\/([^/]+)(?:\/([^/]+))?$/, 'model', 'Model'],
+  [/^compare$/, 'fronts', 'Compare'],
+  [/^sweeps(?:\/([^/]+))?$/, 'fronts', 'Sweeps'],
+  [/^aliases(?:\/([^/]+))?$/, 'live', 'Aliases'],
+  [/^health$/, 'live', 'HealthView'],
 ];
 const LINKS = [
   ['', W.nav.models],
   ['compress', W.nav.compress],
+  ['compare', W.nav.compare],
+  ['sweeps', W.nav.sweeps],
+  ['aliases', W.nav.aliases],
+  ['health', W.nav.health],
 ];
 
 function place() {
   const [path, query] = location.hash.replace(/^#\/?/, '').split('?');
-  for (const [pattern, name] of ROUTES) {
+  for (const [pattern, module, name] of ROUTES) {
     const found = pattern.exec(path);
     if (found) {
       const parts = found.slice(1).map((each) => each && decodeURIComponent(each));
-      return { path, name, parts, query: new URLSearchParams(query) };
+      return { path, module, name, parts, query: new URLSearchParams(query) };
     }
   }
   return { path, name: '', parts: [], query: new URLSearchParams() };
@@ -51,8 +60,8 @@ function View({ at, navigated }) {
     reset();
     let current = true;
     if (at.name) {
-      import(`./views/${at.name}.js`).then(
-        (module) => current && setLoaded({ name: at.name, view: module.default }),
+      import(`./views/${at.module}.js`).then(
+        (module) => current && setLoaded({ name: at.name, view: module[at.name] }),
         (problem) => current && setLoaded({ name: at.name, problem }),
       );
     }
@@ -110,7 +119,7 @@ function App() {
       <nav aria-label=${W.nav.label}>${LINKS.map(
         ([path, name]) => html`<a href=${`#/${path}`}
         aria-current=${
-          at.path === path || (path && at.path.startsWith(`${path}/`)) || (!path && at.name === 'model')
+          at.path === path || (path && at.path.startsWith(`${path}/`)) || (!path && at.name === 'Model')
             ? 'page'
             : undefined
         }>${name}</a>`,

@@ -14,7 +14,7 @@ from isslim.card.curve_section import curve_section, learning_sections
 from isslim.card.head import without_head
 from isslim.client.show import comparison_table, models_table
 from isslim.compress.card.card import write_card
-from isslim.compress.card.plots import COMPRESSED, ORIGINAL
+from isslim.compress.card.tradeoff import BASELINE, COMPRESSED, ORIGINAL, Box, arranged
 from isslim.store.bundles import BundleStore
 from isslim.store.folders import OpenBundle
 from isslim.types.manifest import EpochPoint, Manifest
@@ -118,6 +118,42 @@ def test_chosen_point_is_marked_and_its_two_perplexities_explained(bundle: OpenB
         in section
     )
     assert "distillation wins some back" not in section  # there was none
+
+
+def test_picture_of_the_trade_off_holds_its_figures_as_text(bundle: OpenBundle) -> None:
+    """Every variant with its ratios, the budget, and words for those who do not see it."""
+    picture = bundle.path("variants.svg").read_text()
+    texts = re.findall(r"<text[^>]*>([^<]*)</text>", picture)
+    assert BASELINE in texts
+    assert "the budget: 10" in texts
+    assert "rise of perplexity (%)" in texts
+    original = bundle.manifest.variants[0]
+    for variant in bundle.manifest.variants[1:]:
+        smaller = f"{original.size_bytes / variant.size_bytes:.1f}x smaller"
+        loss = metric_format_of("perplexity").change(variant.loss)
+        assert any(smaller in each and loss in each for each in texts), variant.name
+    for name, what in (("variants", "time"), ("curve", "parameters")):
+        found = bundle.path(f"{name}.svg").read_text()
+        assert re.search(rf"<title>{bundle.manifest.name}: [^<]* against {what}</title>", found)
+        assert f"<desc>{report_of(bundle).verdict}</desc>" in found
+        # Transparent: it is shown on light pages and on dark ones.
+        assert "#ffffff" not in found
+
+
+def test_labels_cover_neither_each_other_nor_a_dot() -> None:
+    inner = Box(0, 0, 460, 300)
+    dots = [(40.0, 20.0), (60.0, 22.0), (70.0, 24.0), (440.0, 20.0)]
+    widths = [120.0, 150.0, 90.0, 80.0]
+    boxes = []
+    for (x, _), width, (left, middle) in zip(
+        dots, widths, arranged(dots, widths, inner), strict=True
+    ):
+        far = left + width if left > x else left - width
+        boxes.append(Box(min(left, far), middle - 13, max(left, far), middle + 13))
+    assert all(inner.holds(each) for each in boxes)
+    around = [Box(x - 12, y - 12, x + 12, y + 12) for x, y in dots]
+    for at, each in enumerate(boxes):
+        assert not any(each.meets(other) for other in (*boxes[:at], *around))
 
 
 @pytest.mark.parametrize(

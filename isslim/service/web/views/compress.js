@@ -1,13 +1,271 @@
 // From files to a job: sorted, inspected within seconds, and started with one budget.
-import { html, useEffect, useState } from '../vendor/preact.js';
-import { get, kinds as knownKinds, upload } from '../api.js';
-import { Bar, Problem, useTitle } from '../parts/common.js';
-import { Drop, dropped } from '../parts/drop.js';
-import { Budget, Commands, budgetOf } from '../parts/budget.js';
-import { FIELDS, sorted, suggestedKind } from '../parts/sorting.js';
-import { Understood } from '../parts/understood.js';
-import { bytes, percent } from '../format.js';
-import { W } from '../words.js';
+import {
+  html,
+  useRef,
+  useState,
+  W,
+  Table,
+  count,
+  short,
+  origin,
+  Copy,
+  useEffect,
+  get,
+  kinds as knownKinds,
+  upload,
+  Bar,
+  Problem,
+  useTitle,
+  bytes,
+  percent,
+} from '../page.js';
+
+// A place to drop files, or to choose them: they are kept until the screen that takes them is there.
+
+export const dropped = { files: [] };
+
+export function Drop({ take }) {
+  const [over, setOver] = useState(false);
+  const field = useRef();
+  const accept = (files) => {
+    if (!files.length) return;
+    if (take) {
+      take([...files]);
+      return;
+    }
+    dropped.files = [...files];
+    location.hash = '#/compress';
+  };
+  const drop = (event) => {
+    event.preventDefault();
+    setOver(false);
+    accept(event.dataTransfer.files);
+  };
+  return html`<div class=${`drop ${over ? 'over' : ''}`} onDragOver=${(event) => {
+    event.preventDefault();
+    setOver(true);
+  }}
+      onDragLeave=${() => setOver(false)} onDrop=${drop}>
+    <p><b>${W.drop.title}</b></p><p class="muted small">${W.drop.text}</p>
+    <p><label class="button">${W.drop.choose}<input class="unseen" ref=${field} type="file" multiple
+      onChange=${(event) => {
+        accept(event.target.files);
+        event.target.value = '';
+      }} /></label></p></div>`;
+}
+
+// Which field of the form a dropped file belongs in, by its name and its first bytes.
+const PEEK = 65536;
+
+export const FIELDS = [
+  'model',
+  'model_data',
+  'config',
+  'vocabulary',
+  'vectors',
+  'characters',
+  'train',
+  'calibration',
+  'held_out',
+  'check',
+  'check_graph',
+  'check_graph_data',
+];
+
+const NAMED = [
+  [/vocab|^words|tokenizer|^tokens/, 'vocabulary'],
+  [/^char/, 'characters'],
+  [/^check/, 'check'],
+  [/held|valid|dev|test|eval/, 'held_out'],
+  [/calib/, 'calibration'],
+  [/train/, 'calibration'],
+];
+const byName = (name) => (NAMED.find(([pattern]) => pattern.test(name)) || [])[1];
+
+// A list of words has one on every line, and none twice.
+function looksLikeWords(text) {
+  const lines = text
+    .split('\n')
+    .slice(0, -1)
+    .filter((each) => each.length);
+  return (
+    lines.length > 3 &&
+    lines.every((each) => !/\s/.test(each.trim())) &&
+    new Set(lines).size > 0.98 * lines.length
+  );
+}
+
+async function ofText(file, name) {
+  const start = await file.slice(0, PEEK).text();
+  if (looksLikeWords(start)) {
+    const single = start
+      .split('\n')
+      .filter(Boolean)
+      .every((each) => Array.from(each).length === 1);
+    return single && /char|letter/.test(name) ? 'characters' : 'vocabulary';
+  }
+  const named = byName(name);
+  return named === 'vocabulary' ? undefined : named;
+}
+
+async function ofJson(file, name) {
+  const start = (await file.slice(0, PEEK).text()).trimStart();
+  if (/"(paragraphs|context|question)"\s*:/.test(start)) return byName(name);
+  if (
+    start.startsWith('[') ||
+    /^\{\s*"(version|model|added_tokens|truncation)"/.test(start) ||
+    /vocab|words|tokenizer/.test(name)
+  )
+    return 'vocabulary';
+  return 'config';
+}
+
+async function fieldOf(file) {
+  const name = file.name.toLowerCase();
+  if (/\.onnx[._]?data$|\.data$/.test(name)) return 'model_data';
+  if (/\.(pt|pth|bin|ckpt|safetensors)$/.test(name)) return 'model';
+  if (/\.onnx$/.test(name)) return 'graph';
+  if (/\.npy$/.test(name)) return 'vectors';
+  if (/\.npz$/.test(name)) return byName(name) || 'data';
+  if (/\.json$/.test(name)) return (await ofJson(file, name)) || 'data';
+  return (await ofText(file, name)) || 'data';
+}
+
+// Files with their fields; each field is given once, and what has no place of its own is data.
+export async function sorted(files) {
+  const found = await Promise.all(files.map(async (file) => ({ file, field: await fieldOf(file) })));
+  const taken = new Set();
+  const weights = found.some((each) => each.field === 'model');
+  for (const each of found) {
+    if (each.field === 'graph') each.field = weights ? 'check_graph' : 'model';
+    if (each.field === 'data') continue;
+    if (taken.has(each.field)) each.field = 'data';
+    taken.add(each.field);
+  }
+  // The larger text is what is learned from, the smaller what is held out.
+  const data = found.filter((each) => each.field === 'data').sort((a, b) => b.file.size - a.file.size);
+  for (const each of data) {
+    each.field = ['calibration', 'held_out', 'train', ''].find((field) => !taken.has(field));
+    taken.add(each.field);
+  }
+  return found;
+}
+
+// The kind that the files suggest, for the words of its budget until an inspection has said it.
+export function suggestedKind(entries) {
+  const model = entries.find((each) => each.field === 'model');
+  if (model && /\.onnx$/i.test(model.file.name)) return 'onnx-graph';
+  return entries.some((each) => each.field === 'vectors') ? 'question-answering' : 'language-model';
+}
+
+// What was understood of an upload, before or while it is compressed.
+
+const List = ({ title, of }) =>
+  of.length ? html`<h3>${title}</h3><ul>${of.map((each) => html`<li>${each}</li>`)}</ul>` : null;
+
+export function Understood({ found, kinds }) {
+  const kind = (kinds || []).find((each) => each.name === found.kind);
+  const problem = found.problem;
+  return html`<section class="card" aria-label=${W.understood.title}>
+    <h2>${found.understood ? W.understood.title : W.understood.refused}</h2>
+    ${problem && html`<p><b>${problem.title}</b></p><p>${problem.detail}</p>`}
+    ${found.layout && html`<p class="lead">${found.layout}</p>`}
+    <p class="muted">${[
+      kind && kind.title,
+      found.parameters && W.understood.parameters(short(found.parameters)),
+      found.mult_adds && W.understood.multAdds(short(found.mult_adds)),
+    ]
+      .filter(Boolean)
+      .join(' \u00b7 ')}</p>
+    <${List} title=${W.understood.warnings} of=${found.warnings} />
+    ${
+      found.layers.length > 0 &&
+      html`<${Table} label=${W.understood.layers} head=${W.understood.layersHead} numbers=${[1]}
+      rows=${found.layers.map((each) => [each.name, count(each.size), each.may_shrink ? W.yes : W.no])} />`
+    }
+    ${
+      found.texts.length > 0 &&
+      html`<${Table} label=${W.understood.texts} head=${W.understood.textsHead} numbers=${[1, 2]}
+      rows=${found.texts.map((each) => [W.fields[each.field] || each.field, count(each.tokens), count(each.unknown)])} />`
+    }
+    ${found.calibrated_on && html`<p>${W.understood.calibrated(found.calibrated_on)}</p>`}
+    ${found.evaluated_on && html`<p>${W.understood.evaluated(found.evaluated_on)}</p>`}
+    ${found.not_evaluated && html`<p class="note">${W.understood.notEvaluated(found.not_evaluated)}</p>`}
+    <${List} title=${W.understood.assumed} of=${found.assumed} />
+    <${List} title=${W.understood.dropped} of=${found.dropped} />
+    <${List} title=${W.understood.leftAlone} of=${found.left_alone} />
+    ${
+      found.checks.length > 0 &&
+      html`<${List} title=${W.understood.checks} of=${found.checks.map((each) =>
+        W.understood.check(each.name, each.expected, each.found),
+      )} />`
+    }
+  </section>`;
+}
+
+// One limit that the small model must keep to, with the rest behind `more`; and the same as commands.
+
+const percentages = { size_ratio: [0.05, 0.95, 0.05, 0.4], speedup: [1.5, 20, 0.5, 3] };
+
+// The least, the most, the step and the usual value of a limit.
+function range(limit, kind) {
+  if (limit !== 'quality') return percentages[limit];
+  const usual = kind ? kind.default_budget : 0.05;
+  return [0, 4 * usual, usual / 10, usual];
+}
+
+export function budgetOf({ limit, value }, kind) {
+  const [, , , usual] = range(limit, kind);
+  const name = limit === 'quality' ? (kind ? kind.quality_limit : 'loss') : limit;
+  return { [name]: Number((value ?? usual).toPrecision(6)) };
+}
+
+function inWords(limit, value, metric) {
+  if (limit === 'size_ratio') return W.budget.size(Math.round(100 * value));
+  if (limit === 'speedup') return W.budget.speed(value);
+  const shown = `${Number((value * (metric ? metric.factor : 100)).toPrecision(3))}\u202f${metric ? metric.unit : '%'}`;
+  return W.budget.quality(metric ? metric.loss_name : W.budget.loss, shown);
+}
+
+export function Budget({ options, kind, metric, set }) {
+  const [least, most, step, usual] = range(options.limit, kind);
+  const value = options.value ?? usual;
+  return html`<h2>${W.budget.title}</h2>
+    <label class="field"><span>${inWords(options.limit, value, metric)}</span>
+      <input type="range" min=${least} max=${most} step=${step} value=${value} aria-valuetext=${inWords(options.limit, value, metric)}
+        onInput=${(event) => set({ value: Number(event.target.value) })} /></label>
+    <div class="row wrap"><label>${W.budget.name}<input required value=${options.name} maxlength="64" spellcheck="false"
+      onInput=${(event) => set({ name: event.target.value })} /></label></div>
+    <details><summary>${W.budget.more}</summary><div class="row wrap">
+      <label>${W.budget.limit}<select value=${options.limit} onChange=${(event) => set({ limit: event.target.value, value: null })}>
+        ${Object.entries(W.budget.limits).map(([name, title]) => html`<option value=${name}>${title}</option>`)}</select></label>
+      <label>${W.budget.minutes}<input type="number" min="0" max="1440" value=${options.minutes}
+        onInput=${(event) => event.target.value !== '' && set({ minutes: Number(event.target.value) })} /></label></div></details>`;
+}
+
+const quoted = (text) => (/^[\w./@-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`);
+const dashed = (field) => field.replaceAll('_', '-');
+
+export function Commands({ entries, recipe }) {
+  const sent = entries.filter((each) => each.field);
+  const model = sent.find((each) => each.field === 'model');
+  const others = sent.filter((each) => each !== model);
+  const [[limit, value]] = Object.entries(recipe.budget);
+  const curl = [
+    `curl -s ${origin()}/compress`,
+    ...sent.map(({ file, field }) => `-F ${quoted(`${field}=@${file.name}`)}`),
+    `-F ${quoted(`options=${JSON.stringify(recipe)}`)}`,
+  ].join(' \\\n  ');
+  const command = [
+    `isslim compress ${quoted(model ? model.file.name : 'model.pt')}`,
+    ...others.map(({ file, field }) => `--${dashed(field)} ${quoted(file.name)}`),
+    `--name ${quoted(recipe.name)} --${dashed(limit)} ${value} --minutes ${recipe.minutes} --url ${origin()}`,
+  ].join(' \\\n  ');
+  return html`<details><summary>${W.budget.commands}</summary><${Copy} label="curl" text=${curl} />
+    <${Copy} label="isslim" text=${command} /></details>`;
+}
+
+// From files to a job: sorted, inspected within seconds, and started with one budget.
 
 const NAME = /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/;
 const nameOf = (file) =>
@@ -48,7 +306,7 @@ async function pending(found) {
   return found;
 }
 
-export default function Compress() {
+export function Compress() {
   useTitle(W.nav.compress);
   const [entries, setEntries] = useState([]);
   const [kinds, setKinds] = useState([]);

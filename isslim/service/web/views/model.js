@@ -1,25 +1,303 @@
+// One model: what was gained, its trade-off, its speed here, and tabs for all that is known of it.
+import {
+  html,
+  Tile,
+  bytes,
+  change,
+  count,
+  exponent,
+  interval,
+  ratio,
+  times,
+  W,
+  useState,
+  get,
+  post,
+  Problem,
+  percent,
+  Table,
+  milliseconds,
+  when,
+  useEffect,
+  kinds,
+  Tabs,
+  useLoaded,
+  useTitle,
+  metricOf,
+} from '../page.js';
+import { Curve, TradeOff, allowed, Axes, Point, linear, ticks, useWidth } from '../charts.js';
+
+// What was gained in four tiles: time, size, quality, and whether it is proven.
+
+export const bestOf = (variants) =>
+  variants.find((each) => each.recommended) || variants[variants.length - 1];
+
+// The time of a variant against the original; null where it was not measured steadily.
+function speedTile(variant) {
+  const primary = variant.speeds.find((each) => each.primary);
+  if (variant.speedup == null) return { value: '\u2013', label: W.tiles.notSteady };
+  const alone =
+    variant.over_int8 && variant.name !== 'original-int8'
+      ? W.tiles.overInt8(times(variant.over_int8.median))
+      : '';
+  return {
+    value: times(variant.speedup),
+    label: W.tiles.fast(primary ? primary.run : ''),
+    note: [W.interval(ratio(variant.speedup_low), ratio(variant.speedup_high)), alone]
+      .filter(Boolean)
+      .join('; '),
+  };
+}
+
+function sizeTile(variant, original) {
+  const smaller = original.size_bytes / variant.size_bytes;
+  return {
+    value: times(smaller >= 1 ? smaller : 1 / smaller),
+    label: smaller >= 1 ? W.tiles.smaller : W.tiles.larger,
+    note: `${bytes(original.size_bytes)} \u2192 ${bytes(variant.size_bytes)}`,
+  };
+}
+
+// A unit that is a word stands smaller than its figure.
+function withUnit(text) {
+  const [figure, unit] = text.split('\u202f');
+  return unit && unit.length > 1 ? html`${figure} <small>${unit}</small>` : text;
+}
+
+function qualityTile(variant, original, metric) {
+  const found = variant.quality;
+  if (!found) return { value: '\u2013', label: W.tiles.notEvaluated(metric.label) };
+  const sample = [
+    interval(metric, found.low, found.high),
+    found.count && `${count(found.count)} ${found.unit}`,
+  ];
+  const before = original.quality && original.quality.value;
+  const values = before == null ? '' : ` ${value(metric, before)} \u2192 ${value(metric, found.value)}`;
+  return {
+    value: withUnit(change(metric, found.loss)),
+    label: metric.worse ? metric.label + values : metric.loss_name,
+    note: sample.filter(Boolean).join(', '),
+  };
+}
+
+// A share is shown as the metric's changes are, in points of 100.
+const value = (metric, of) =>
+  metric.unit === 'points' && metric.factor === 100 ? (100 * of).toFixed(2) : of.toFixed(of >= 1000 ? 0 : 2);
+
+export function Verdict({ manifest, metric }) {
+  const [original] = manifest.variants;
+  const best = bestOf(manifest.variants);
+  const worst = Math.max(0, ...manifest.checks.map((each) => each.error));
+  return html`<div class="tiles" role="group" aria-label=${W.tiles.group(best.name)}>
+    <${Tile} ...${speedTile(best)} /><${Tile} ...${sizeTile(best, original)} />
+    <${Tile} ...${qualityTile(best, original, metric)} />
+    <${Tile} value=${manifest.checks.length ? `\u2713 ${manifest.checks.length}` : '\u2013'}
+      label=${manifest.checks.length ? W.tiles.proofs : W.tiles.noProof}
+      note=${manifest.checks.length ? W.tiles.error(exponent(worst)) : ''} />
+  </div>`;
+}
+
+export function CardTiles({ summary, metric }) {
+  const [original] = summary.variants;
+  const best = bestOf(summary.variants);
+  const tiles = [speedTile(best), sizeTile(best, original), qualityTile(best, original, metric)];
+  return html`<dl class="mini">${tiles.map(
+    ({ value: shown, label }) => html`<div><dt>${label}</dt><dd>${shown}</dd></div>`,
+  )}</dl>`;
+}
+
+// What quality was lost for what time and size: the variants, and every candidate that was tried.
+
+function Make({ model, point, whole, close }) {
+  const [problem, setProblem] = useState(null);
+  const [busy, setBusy] = useState(false);
+  const ratio = Math.min(0.999, point.parameters / whole);
+  const name = `${model.manifest.name}-${Math.round(100 * ratio)}`.slice(0, 64);
+  const start = async () => {
+    setBusy(true);
+    try {
+      const made = (await get('/jobs')).find((each) => each.model_id === model.id);
+      if (!made) throw new Error(W.make.noJob);
+      const changes = { name, budget: { size_ratio: Number(ratio.toFixed(4)) } };
+      const job = await post(`/jobs/${encodeURIComponent(made.id)}/again`, { changes });
+      location.hash = `#/jobs/${job.id}`;
+    } catch (found) {
+      setProblem(found);
+      setBusy(false);
+    }
+  };
+  return html`<section class="card" aria-live="polite"><h3>${W.make.title}</h3>
+    <p>${W.make.text(percent(ratio), name)}</p>
+    <p class="row wrap"><button class="primary" onClick=${start} disabled=${busy}>${W.make.start}</button>
+      <button onClick=${close}>${W.cancel}</button></p><${Problem} problem=${problem} /></section>`;
+}
+
+export function TradeOffTab({ id, manifest, report, metric, kind }) {
+  const [picked, setPicked] = useState(null);
+  const whole = manifest.variants[0].parameters;
+  const small = manifest.variants.find((each) => each.name === 'compressed');
+  const published = small &&
+    small.quality && { name: small.name, parameters: small.parameters, loss: small.quality.loss };
+  return html`<h2>${W.tradeoff.heading}</h2>
+    <${TradeOff} manifest=${manifest} metric=${metric} kind=${kind} />
+    <h2>${W.curve.heading}</h2><p>${report.allocation ? `${report.allocation.reason}.`.replace(/^./, (each) => each.toUpperCase()) : ''}</p>
+    <${Curve} points=${report.curve} whole=${whole} metric=${metric} limit=${allowed(manifest.recipe, kind)}
+      published=${published} pick=${setPicked} pickName=${W.curve.makeThis} />
+    ${
+      picked &&
+      html`<${Make} key=${picked.parameters} model=${{ id, manifest }} point=${picked} whole=${whole}
+      close=${() => setPicked(null)} />`
+    }`;
+}
+
+// Latency measured live on this host, all variants in turn, with the interval of each ratio.
+
+const CLASSES = { original: 'original', 'original-int8': 'baseline' };
+
+function Ratios({ results, device, against }) {
+  const [element, width] = useWidth();
+  const rows = Object.entries(results)
+    .map(([name, records]) => {
+      const found = records.find((each) => each.device === device);
+      const over =
+        against === 'original'
+          ? found && { median: found.speedup, low: found.speedup_low, high: found.speedup_high }
+          : found && found.against_int8;
+      return { name, found, over: found && found.steady ? over : null };
+    })
+    .filter((each) => each.found);
+  const drawn = rows.filter((each) => each.over);
+  const high = 1.08 * Math.max(1, ...drawn.map((each) => each.over.high));
+  const names = 130;
+  const box = { left: names, right: width - 12, top: 30, bottom: 40 + 34 * drawn.length };
+  const x = linear(0, high, box.left, box.right);
+  return html`<div ref=${element}><svg class="chart" viewBox=${`0 0 ${width} ${box.bottom + 46}`} role="group" aria-label=${W.speed.chart}>
+    <${Axes} box=${box} x=${x} y=${() => box.bottom} xTicks=${ticks(0, high, width > 480 ? 6 : 3)} yTicks=${[]}
+      xName=${against === 'original' ? W.speed.axis : W.speed.axisInt8} yName="" />
+    <path class="budget" d=${`M${x(1)} ${box.top - 8}V${box.bottom}`} />
+    ${drawn.map(({ name, over }, at) => {
+      const y = 48 + 34 * at;
+      return html`<${Point} name=${W.speed.point(name, times(over.median), ratio(over.low), ratio(over.high))}>
+        <text class="strong" x=${names - 12} y=${y + 4} text-anchor="end">${name}</text>
+        <g class=${CLASSES[name] || 'compressed'}><path class="whisker" d=${`M${x(over.low)} ${y - 5}v10m0 -5H${x(over.high)}m0 -5v10`} />
+        <circle class="dot" cx=${x(over.median)} cy=${y} r="6" /></g></${Point}>`;
+    })}</svg></div>
+    <${Table} label=${W.speed.chart} head=${W.speed.head} numbers=${[1, 2, 3, 4]} rows=${rows.map(
+      ({ name, found, over }) => [
+        name,
+        milliseconds(found.median_ms),
+        milliseconds(found.p90_ms),
+        over ? times(over.median) : W.tiles.notSteady,
+        over ? W.interval(ratio(over.low), ratio(over.high)) : '',
+      ],
+    )} />`;
+}
+
+export function Speed({ id, manifest, kind }) {
+  const recorded = manifest.task === 'onnx-graph';
+  const [asked, setAsked] = useState({
+    steps: recorded ? '' : 30,
+    batch: recorded ? '' : 1,
+    run: recorded ? 'median' : '',
+  });
+  const [against, setAgainst] = useState('original');
+  const [state, setState] = useState({ history: [] });
+  const measure = async (event) => {
+    event.preventDefault();
+    setState((before) => ({ ...before, busy: true, problem: null }));
+    const chosen = Object.entries({ ...asked, refresh: 'true' }).filter(([, value]) => value !== '');
+    try {
+      const found = await get(`/models/${encodeURIComponent(id)}/latency?${new URLSearchParams(chosen)}`);
+      setState((before) => ({ history: [{ ...found, asked }, ...before.history].slice(0, 12) }));
+    } catch (problem) {
+      setState((before) => ({ ...before, busy: false, problem }));
+    }
+  };
+  const [latest] = state.history;
+  const devices = latest
+    ? [
+        ...new Set(
+          Object.values(latest.results)
+            .flat()
+            .map((each) => each.device),
+        ),
+      ]
+    : [];
+  const field = (
+    name,
+    most,
+  ) => html`<label>${W.speed[name]}<input type="number" min="1" max=${most} value=${asked[name]}
+    onInput=${(event) => setAsked({ ...asked, [name]: event.target.value })} /></label>`;
+  return html`<h2>${W.speed.heading}</h2><p>${W.speed.text}</p>
+    <form class="row wrap" onSubmit=${measure}>${field('steps', 1000)} ${field('batch', 256)}
+      ${
+        recorded &&
+        html`<label>${W.speed.run}<select value=${asked.run} onChange=${(event) => setAsked({ ...asked, run: event.target.value })}>
+        ${['smallest', 'median', 'largest'].map((each) => html`<option>${each}</option>`)}</select></label>`
+      }
+      <label>${W.speed.against}<select value=${against} onChange=${(event) => setAgainst(event.target.value)}>
+        <option value="original">${W.speed.original}</option><option value="int8">${W.speed.int8}</option></select></label>
+      <button class="primary" disabled=${state.busy}>${state.busy ? W.speed.busy : latest ? W.speed.again : W.speed.begin}</button></form>
+    <p aria-live="polite" class="muted small">${state.busy ? W.speed.wait : latest ? W.speed.measured(when(latest.measured_at)) : ''}</p>
+    <${Problem} problem=${state.problem} />
+    ${latest && devices.map((device) => html`<h3>${device}</h3><${Ratios} results=${latest.results} device=${device} against=${against} />`)}
+    ${
+      state.history.length > 1 &&
+      html`<h3>${W.speed.history}</h3><${Table} label=${W.speed.history} head=${W.speed.historyHead}
+      rows=${state.history.map((each) => [
+        when(each.measured_at),
+        [each.asked.run, each.asked.steps, each.asked.batch].filter(Boolean).join(' \u00d7 '),
+        Object.entries(each.results)
+          .map(([name, [first]]) =>
+            first && first.steady && name !== 'original' ? `${name} ${times(first.speedup)}` : '',
+          )
+          .filter(Boolean)
+          .join(', '),
+      ])} />`
+    }
+    <h2>${W.speed.published}</h2><${Table} label=${W.speed.published} head=${W.speed.publishedHead} numbers=${[2, 3]}
+      rows=${manifest.variants.flatMap((variant) =>
+        variant.speeds
+          .map((each) => [
+            each.run,
+            variant.name,
+            each.over_original
+              ? `${times(each.over_original.median)} (${ratio(each.over_original.low)}\u2013${ratio(each.over_original.high)})`
+              : W.tiles.notSteady,
+            each.over_int8
+              ? `${times(each.over_int8.median)} (${ratio(each.over_int8.low)}\u2013${ratio(each.over_int8.high)})`
+              : '\u2013',
+          ])
+          .filter(() => variant.name !== 'original'),
+      )} />`;
+}
+
 // One model: what was gained, and behind tabs everything that is known of it.
-import { html, useEffect, useState } from '../vendor/preact.js';
-import { get, kinds } from '../api.js';
-import { Problem, Tabs, useLoaded, useTitle } from '../parts/common.js';
-import { Verdict } from '../parts/verdict.js';
-import { metricOf, when } from '../format.js';
-import { W } from '../words.js';
 
 const TABS = Object.entries(W.model.tabs);
 const TRY = {
-  'language-model': 'try_text',
-  'question-answering': 'try_questions',
-  'onnx-graph': 'try_graph',
+  'language-model': ['text', 'TryText'],
+  'question-answering': ['questions', 'TryQuestions'],
+  'onnx-graph': ['graph', 'TryGraph'],
+};
+// Of each tab the module that it is in, and its name there.
+const PLACES = {
+  tradeoff: ['model', 'TradeOffTab'],
+  speed: ['model', 'Speed'],
+  layers: ['reading', 'Layers'],
+  proof: ['reading', 'Proof'],
+  card: ['reading', 'Card'],
+  files: ['reading', 'Files'],
+  use: ['reading', 'Use'],
 };
 
 // A tab's module is loaded when it is opened.
-function Tab({ name, ...rest }) {
+function Tab({ place: [file, name], ...rest }) {
   const [found, setFound] = useState({});
   useEffect(() => {
     let current = true;
-    import(`./${name}.js`).then(
-      (module) => current && setFound({ name, view: module.default }),
+    import(`./${file}.js`).then(
+      (module) => current && setFound({ name, view: module[name] }),
       (problem) => current && setFound({ name, problem }),
     );
     return () => {
@@ -30,7 +308,7 @@ function Tab({ name, ...rest }) {
   return found.problem ? html`<${Problem} problem=${found.problem} />` : html`<${found.view} ...${rest} />`;
 }
 
-export default function Model({ parts: [id, chosen] }) {
+export function Model({ parts: [id, chosen] }) {
   const address = `/models/${encodeURIComponent(id)}`;
   const [loaded, problem, again] = useLoaded(
     () => Promise.all([get(address), get(`${address}/report`), kinds()]),
@@ -54,6 +332,6 @@ export default function Model({ parts: [id, chosen] }) {
     ${conclusions && conclusions.reservations.map((each) => html`<p class="note">${each}</p>`)}
     <${Tabs} base=${`#/models/${encodeURIComponent(id)}`} tabs=${TABS} current=${tab} />
     <div>
-      <${Tab} name=${tab === 'try' ? TRY[manifest.task] || 'try_graph' : `tab_${tab}`} ...${shared} />
+      <${Tab} place=${tab === 'try' ? TRY[manifest.task] || TRY['onnx-graph'] : PLACES[tab]} ...${shared} />
     </div>`;
 }

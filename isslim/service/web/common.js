@@ -1,6 +1,6 @@
 // Small parts of every screen: problems, loading, tables, tiles, copied commands.
-import { html, useEffect, useRef, useState } from '../vendor/preact.js';
-import { W } from '../words.js';
+import { html, useEffect, useRef, useState } from './vendor/preact.js';
+import { W } from './words.js';
 
 export function Problem({ problem, again }) {
   if (!problem) return null;
@@ -56,7 +56,9 @@ export function useTitle(title) {
 export function Table({ label, head, rows, numbers = [] }) {
   const side = (at) => (numbers.includes(at) ? 'number' : undefined);
   return html`<div class="scroll" tabindex="0" role="region" aria-label=${label}><table>
-    <thead><tr>${head.map((each, at) => html`<th scope="col" class=${side(at)}>${each}</th>`)}</tr></thead>
+    <thead><tr>${head.map((each, at) =>
+      each ? html`<th scope="col" class=${side(at)}>${each}</th>` : html`<td></td>`,
+    )}</tr></thead>
     <tbody>${rows.map(
       (row) =>
         html`<tr class=${row.emphasis ? 'chosen' : undefined}>${(row.cells || row).map((cell, at) =>

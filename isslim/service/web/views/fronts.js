@@ -1,0 +1,276 @@
+// Models beside each other: any two, and those of a sweep that no other beats.
+import {
+  html,
+  get,
+  kinds,
+  Problem,
+  Table,
+  Tile,
+  useLoaded,
+  useTitle,
+  bytes,
+  change,
+  count,
+  interval,
+  metricOf,
+  milliseconds,
+  percent,
+  ratio,
+  signed,
+  times,
+  W,
+  remove,
+  Bar,
+  useEvery,
+  short,
+  when,
+} from '../page.js';
+import { Axes, Point, linear, ticks, useWidth } from '../charts.js';
+
+// Any two variants, of one model or of two: what the second one gains and loses. The address is a link.
+
+const label = (model, variant) => `${model.name}: ${variant.name}`;
+const keyOf = (model, variant) => `${model.id}:${variant.name}`;
+const primaryOf = (variant) => variant.latency.find((each) => each.primary) || variant.latency[0];
+const shape = (variant) => {
+  const found = variant.speeds.find((each) => each.primary) || variant.speeds[0];
+  return found ? found.run : '';
+};
+
+function choicesOf(models) {
+  return models
+    .filter((each) => !each.issues.length)
+    .flatMap((model) =>
+      model.variants.map((variant) => ({
+        key: keyOf(model, variant),
+        model,
+        variant,
+        label: label(model, variant),
+      })),
+    );
+}
+
+// Times that were taken in turn have a ratio with an interval; those of two jobs have none.
+function timeTile(a, b) {
+  if (shape(a.variant) !== shape(b.variant)) return { value: '\u2013', label: W.compare.otherRun };
+  const [before, after] = [primaryOf(a.variant), primaryOf(b.variant)];
+  if (!before || !after) return { value: '\u2013', label: W.tiles.notSteady };
+  if (a.model.id === b.model.id && a.variant.name === 'original' && b.variant.speedup != null) {
+    return {
+      value: times(b.variant.speedup),
+      label: W.tiles.fast(shape(b.variant)),
+      note: W.interval(ratio(b.variant.speedup_low), ratio(b.variant.speedup_high)),
+    };
+  }
+  if (!before.steady || !after.steady) return { value: '\u2013', label: W.tiles.notSteady };
+  return {
+    value: times(before.median_ms / after.median_ms),
+    label: W.tiles.fast(shape(b.variant)),
+    note: a.model.id === b.model.id ? W.compare.medians : W.compare.notInTurn,
+  };
+}
+
+function Figures({ a, b, known }) {
+  const metric = metricOf(known, b.model.metric);
+  const same = a.model.metric === b.model.metric;
+  const smaller = a.variant.size_bytes / b.variant.size_bytes;
+  const [before, after] = [a.variant.quality, b.variant.quality];
+  const left = (name) => [
+    count(a.variant[name]),
+    count(b.variant[name]),
+    a.variant[name] ? percent(b.variant[name] / a.variant[name]) : '',
+  ];
+  const quality =
+    same && before && after && after.value != null && before.value != null
+      ? {
+          value: signed(after.value - before.value, 2),
+          label: metric.label,
+          note: `${before.value.toPrecision(5)} \u2192 ${after.value.toPrecision(5)}`,
+        }
+      : { value: '\u2013', label: W.compare.otherMetric };
+  const row = (each) => [
+    each.label,
+    change(metricOf(known, each.model.metric), each.variant.quality && each.variant.quality.loss),
+    each.variant.quality
+      ? interval(metricOf(known, each.model.metric), each.variant.quality.low, each.variant.quality.high)
+      : '',
+  ];
+  return html`<div class="tiles" role="group" aria-label=${W.compare.group(a.label, b.label)}>
+      <${Tile} ...${timeTile(a, b)} />
+      <${Tile} value=${times(smaller >= 1 ? smaller : 1 / smaller)} label=${smaller >= 1 ? W.tiles.smaller : W.tiles.larger}
+        note=${`${bytes(a.variant.size_bytes)} \u2192 ${bytes(b.variant.size_bytes)}`} />
+      <${Tile} ...${quality} />
+    </div>
+    <${Table} label=${W.compare.title} head=${['', a.label, b.label, W.compare.left]} numbers=${[1, 2, 3]} rows=${[
+      [W.layers.parameters, ...left('parameters')],
+      [W.layers.multAdds, ...left('mult_adds')],
+      [
+        W.compare.time(shape(a.variant)),
+        primaryOf(a.variant) ? milliseconds(primaryOf(a.variant).median_ms) : '\u2013',
+        primaryOf(b.variant) ? milliseconds(primaryOf(b.variant).median_ms) : '\u2013',
+        '',
+      ],
+    ]} />
+    <${Table} label=${W.compare.against} head=${W.compare.againstHead} numbers=${[1, 2]} rows=${[row(a), row(b)]} />`;
+}
+
+export function Compare({ query }) {
+  useTitle(W.nav.compare);
+  const [loaded, problem, again] = useLoaded(() => Promise.all([get('/models'), kinds()]), []);
+  if (problem && !loaded)
+    return html`<h1>${W.compare.title}</h1><${Problem} problem=${problem} again=${again} />`;
+  if (!loaded) return html`<h1>${W.compare.title}</h1><p class="muted">${W.loading}</p>`;
+  const choices = choicesOf(loaded[0]);
+  const last = loaded[0].find((each) => !each.issues.length && each.variants.length > 1);
+  const best =
+    last && (last.variants.find((each) => each.recommended) || last.variants[last.variants.length - 1]);
+  const usual = last ? [keyOf(last, last.variants[0]), keyOf(last, best)] : ['', ''];
+  const chosen = [query.get('a') || usual[0], query.get('b') || usual[1]];
+  const [a, b] = chosen.map((each) => choices.find((one) => one.key === each));
+  const choose = (place) => (event) => {
+    const next = chosen.map((each, at) => (at === place ? event.target.value : each));
+    location.hash = `#/compare?${new URLSearchParams({ a: next[0], b: next[1] })}`;
+  };
+  const select = (place) => html`<label class="grow">${place ? W.compare.second : W.compare.first}
+    <select class="wide" value=${chosen[place]} onChange=${choose(place)}>
+      ${choices.map((each) => html`<option value=${each.key}>${each.label}</option>`)}</select></label>`;
+  return html`<h1>${W.compare.title}</h1><p class="lead">${W.compare.lead}</p>
+    ${
+      choices.length
+        ? html`<div class="row wrap">${select(0)} ${select(1)}</div>
+      ${a && b ? html`<${Figures} a=${a} b=${b} known=${loaded[1]} />` : html`<p class="note">${W.compare.gone}</p>`}`
+        : html`<p>${W.home.none}</p>`
+    }`;
+}
+
+// Sweeps: one upload under several recipes, and the models that no other one beats.
+
+const FORMS = [
+  'M-6 0a6 6 0 1 0 12 0a6 6 0 1 0 -12 0',
+  'M-6 -6h12v12h-12z',
+  'M0 -8l8 8l-8 8l-8 -8z',
+  'M-7 6h14l-7 -13z',
+];
+const COLOURS = ['compressed', 'baseline', 'third', 'original'];
+const isActive = (state) => state === 'queued' || state === 'running';
+
+// What the recipe of a job allows, in short.
+function budgetOf(job) {
+  const [found] = Object.entries(job.request.recipe.budget).filter(
+    ([name, value]) => value != null && name !== 'confident',
+  );
+  const limit = found ? `${found[0].replaceAll('_', ' ')} ${found[1]}` : W.sweeps.usual;
+  return job.request.recipe.mode === 'learn' ? `${limit}, ${job.request.recipe.learner}` : limit;
+}
+
+function Front({ sweep, metric }) {
+  const [element, width] = useWidth();
+  const f = metric.factor;
+  const places = sweep.front.filter((each) => Number.isFinite(each.loss));
+  const box = { left: 52, right: width - 16, top: 34, bottom: 290 };
+  const most = (1.05 * Math.max(...places.map((each) => each.parameters))) / 1e6;
+  const high =
+    1.1 * Math.max(1e-6, ...places.map((each) => (each.estimate ? each.estimate.high : each.loss) * f));
+  const low =
+    Math.min(0, ...places.map((each) => (each.estimate ? each.estimate.low : each.loss) * f)) - 0.06 * high;
+  const [x, y] = [linear(0, most, box.left, box.right), linear(low, high, box.bottom, box.top)];
+  const line = places.map((each) => `${x(each.parameters / 1e6)} ${y(each.loss * f)}`);
+  const place = (each) => sweep.jobs.findIndex((job) => job.id === each.job_id);
+  const name = (each) =>
+    W.sweeps.point(
+      sweep.jobs[place(each)] ? sweep.jobs[place(each)].name : '',
+      short(each.parameters),
+      change(metric, each.loss),
+    );
+  return html`<div ref=${element}><svg class="chart" viewBox=${`0 0 ${width} 340`} role="group" aria-label=${W.sweeps.chart}>
+      <${Axes} box=${box} x=${x} y=${y} xTicks=${ticks(0, most, width > 480 ? 6 : 3)} yTicks=${ticks(low, high, 5)}
+        xName=${W.curve.parameters} yName=${metric.axis} />
+      <path class="line" d=${`M${line.join('L')}`} />
+      ${places.map(
+        (each) => html`<${Point} name=${name(each)}
+        act=${
+          each.model_id &&
+          (() => {
+            location.hash = `#/models/${encodeURIComponent(each.model_id)}`;
+          })
+        }>
+        <g class=${COLOURS[place(each) % COLOURS.length]}>
+          ${
+            each.estimate &&
+            html`<path class="whisker"
+            d=${`M${x(each.parameters / 1e6)} ${y(each.estimate.high * f)}V${y(each.estimate.low * f)}`} />`
+          }
+          <path class=${each.model_id ? 'dot' : 'hollow'} transform=${`translate(${x(each.parameters / 1e6)} ${y(each.loss * f)})`}
+            d=${FORMS[place(each) % FORMS.length]} /></g></${Point}>`,
+      )}
+    </svg></div>
+    <p class="legend">${sweep.jobs.map(
+      (
+        job,
+        at,
+      ) => html`<span><svg class=${`chart key ${COLOURS[at % COLOURS.length]}`} viewBox="-9 -9 18 18" aria-hidden="true">
+      <path class="dot" d=${FORMS[at % FORMS.length]} /></svg>${job.name} (${budgetOf(job)})</span>`,
+    )}</p>
+    <p class="muted small">${W.sweeps.reading}</p>
+    <${Table} label=${W.sweeps.front} head=${W.sweeps.frontHead(metric.label)} numbers=${[1, 2, 3, 4]} rows=${sweep.front.map(
+      (each) => [
+        each.model_id
+          ? html`<a href=${`#/models/${encodeURIComponent(each.model_id)}`}>${name(each).split(':')[0]}</a>`
+          : name(each).split(':')[0],
+        count(each.parameters),
+        count(each.mult_adds),
+        change(metric, each.loss),
+        each.estimate ? interval(metric, each.estimate.low, each.estimate.high) : '',
+      ],
+    )} />`;
+}
+
+async function load(id) {
+  if (!id) return { sweeps: await get('/sweeps') };
+  const [sweep, known, models] = await Promise.all([
+    get(`/sweeps/${encodeURIComponent(id)}`),
+    kinds(),
+    get('/models'),
+  ]);
+  const made = models.find((each) => sweep.jobs.some((job) => job.model_id === each.id));
+  return { sweep, metric: metricOf(known, made ? made.metric : 'perplexity') };
+}
+
+function One({ sweep, metric, again }) {
+  const cancel = () => remove(`/sweeps/${encodeURIComponent(sweep.id)}`).then(again, again);
+  return html`<p class="muted over">${W.sweeps.one} \u00b7 ${when(sweep.created_at)}</p><h1>${sweep.name}</h1>
+    <p class="lead">${W.states[sweep.state]}${isActive(sweep.state) ? ` \u00b7 ${percent(sweep.progress)}` : ''}</p>
+    ${
+      isActive(sweep.state) &&
+      html`<${Bar} share=${sweep.progress} label=${W.job.progressOf(sweep.name)} />
+      <p><button class="danger" onClick=${cancel}>${W.sweeps.cancel}</button></p>`
+    }
+    ${sweep.front.length > 0 && html`<h2>${W.sweeps.front}</h2><${Front} sweep=${sweep} metric=${metric} />`}
+    <h2>${W.sweeps.jobs}</h2><ul class="lines">${sweep.jobs.map(
+      (job) => html`<li><a href=${`#/jobs/${encodeURIComponent(job.id)}`}>${job.name}</a>
+      <span class="muted">${budgetOf(job)}</span>
+      <span>${W.states[job.state]}${job.state === 'running' ? ` ${percent(job.progress)}` : ''}</span></li>`,
+    )}</ul>`;
+}
+
+export function Sweeps({ parts: [id] }) {
+  const [loaded, problem, again] = useLoaded(() => load(id), [id]);
+  useEvery(3, again);
+  useTitle(loaded && loaded.sweep ? loaded.sweep.name : W.nav.sweeps);
+  if (problem && !loaded)
+    return html`<h1>${W.nav.sweeps}</h1><${Problem} problem=${problem} again=${again} />`;
+  if (!loaded) return html`<h1>${W.nav.sweeps}</h1><p class="muted">${W.loading}</p>`;
+  if (loaded.sweep) return html`<${One} ...${loaded} again=${again} />`;
+  return html`<h1>${W.nav.sweeps}</h1><p class="lead">${W.sweeps.lead}</p>
+    ${
+      loaded.sweeps.length
+        ? html`<ul class="lines">${loaded.sweeps.map(
+            (each) => html`<li>
+      <a href=${`#/sweeps/${encodeURIComponent(each.id)}`}>${each.name}</a><span class="muted">${W.sweeps.many(each.jobs.length)}</span>
+      <span>${W.states[each.state]}</span></li>`,
+          )}</ul>`
+        : html`<p>${W.sweeps.none}</p>
+      <pre tabindex="0" aria-label=${W.sweeps.command}>isslim sweep model.pt --vocabulary words.txt --held-out valid.txt --name mine \\
+  --vary '{"budget": {"perplexity_rise": 0.02}}' --vary '{"budget": {"perplexity_rise": 0.1}}'</pre>`
+    }`;
+}
