@@ -15,7 +15,7 @@ STAMP := $(VENV)/.installed
 # environment says.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: setup demo serve paper-small test check slow docs mutants sbom audit clean
+.PHONY: setup demo serve paper-small test check slow docs site mutants sbom audit clean
 
 setup: $(STAMP)
 
@@ -58,6 +58,9 @@ docs: setup  ## the pages and pictures that are generated
 	$(RUN)/python -m benchmarks.paper.figures
 	$(RUN)/python -c 'from tests.compress.onnx.trace.test_registry import PAGE, page; PAGE.write_text(page())'
 
+site: setup  ## the documentation as a site, in site/
+	$(RUN)/mkdocs build --strict
+
 # FILES names modules, such as isslim/compress/pruning/axes.py; all of tests/mutants/table.py without.
 # ARGS: --every 4 (a sample), --survivors (those of the last run),
 # --since COMMIT (those of lines that changed too), --again.
@@ -73,4 +76,4 @@ audit: setup  ## known weaknesses of the pinned packages; needs PyPI itself, whi
 	$(RUN)/python -m supply_chain.audit
 
 clean:
-	rm -rf $(VENV) data demo
+	rm -rf $(VENV) data demo site

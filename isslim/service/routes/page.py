@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import mimetypes
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -62,12 +63,12 @@ def page_files() -> Mapping[str, PageFile]:
 
 
 def squeezed(text: str) -> str:
-    """A script or style sheet without remarks on lines of their own and without indentation.
+    """A script or style sheet without remarks and without indentation.
 
     Both are for those who read the files: a tenth of what would be sent. Lines stay lines; in a
-    template they are space between elements.
+    template they are space between elements. A remark behind code is one that holds no quotes.
     """
-    lines = (line.strip() for line in text.splitlines())
+    lines = (re.sub(r"(?<=[;,{]) // [^'\"`]*$", "", line.strip()) for line in text.splitlines())
     return "\n".join(line for line in lines if line and not line.startswith("//")) + "\n"
 
 

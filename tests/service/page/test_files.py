@@ -55,8 +55,8 @@ def test_page_is_small() -> None:
 
 
 def test_what_is_left_out_is_for_readers_alone() -> None:
-    text = "// a remark\n  const a = `x\n    y`; // stays\n\n"
-    assert squeezed(text) == "const a = `x\ny`; // stays\n"
+    text = "// a remark\n  const a = `x\n    y`; // another\n\nconst b = 'p; // q';\n"
+    assert squeezed(text) == "const a = `x\ny`;\nconst b = 'p; // q';\n"
 
 
 @pytest.mark.parametrize("path", OWN, ids=lambda path: str(path.relative_to(FOLDER)))

@@ -102,15 +102,23 @@ function Stages({ job }) {
   )}</ol>`;
 }
 
-function inShort(job) {
-  if (job.state === 'queued') return job.queue_position ? W.job.place(job.queue_position) : W.job.waiting;
-  const left = job.eta_seconds == null ? '' : W.job.left(duration(job.eta_seconds));
-  return [percent(job.progress), left].filter(Boolean).join(' \u00b7 ');
+function inShort(job, place, left) {
+  if (job.state === 'queued') return place ? W.job.place(place) : W.job.waiting;
+  return [percent(job.progress), left && W.job.left(duration(left))].filter(Boolean).join(' \u00b7 ');
+}
+
+// What is left by what was seen of this attempt; null before there is enough of it.
+function useLeft(job) {
+  const first = useRef(null);
+  if (!job || job.state !== 'running') return null;
+  if (!first.current || first.current.attempts !== job.attempts) first.current = { ...job, seen: Date.now() };
+  const [seconds, gained] = [(Date.now() - first.current.seen) / 1000, job.progress - first.current.progress];
+  return seconds > 10 && gained > 0.03 ? (seconds * (1 - job.progress)) / gained : null;
 }
 
 function notify(job) {
   if ('Notification' in window && Notification.permission === 'granted' && document.hidden) {
-    new Notification(W.job.ended(job.name, W.states[job.state])); // eslint-disable-line no-new
+    new Notification(W.job.ended(job.name, W.states[job.state]));
   }
 }
 
@@ -120,6 +128,13 @@ export function JobView({ parts: [id] }) {
   const [kinds, setKinds] = useState([]);
   const [said, setSaid] = useState('');
   const before = useRef(null);
+  const left = useLeft(job);
+  const [place, setPlace] = useState(0);
+  useEvery(3, async () => {
+    if (!job || job.state !== 'queued') return;
+    const waiting = (await get('/jobs')).filter((each) => each.state === 'queued');
+    setPlace(waiting.filter((each) => each.created_at <= job.created_at).length);
+  });
   useEffect(() => {
     knownKinds().then(setKinds, () => {});
     return followJob(id, setJob, (problem, final) => setLost({ problem, final }));
@@ -159,7 +174,7 @@ export function JobView({ parts: [id] }) {
   return html`
     <p class="muted over">${W.job.title} \u00b7 ${when(job.created_at)}${job.attempts > 1 ? ` \u00b7 ${W.job.attempt(job.attempts)}` : ''}</p>
     <h1>${job.name}</h1>
-    <p class="lead">${W.states[job.state]}${isActive(job) ? ` \u00b7 ${inShort(job)}` : ''}</p>
+    <p class="lead">${W.states[job.state]}${isActive(job) ? ` \u00b7 ${inShort(job, place, left)}` : ''}</p>
     <p class="unseen" aria-live="polite">${said}</p>
     <${Stages} job=${job} />
     ${isActive(job) && html`<${Bar} share=${job.progress} label=${W.job.progressOf(job.name)} />`}

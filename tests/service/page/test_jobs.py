@@ -1,0 +1,201 @@
+"""The whole job in a real browser against a real worker, by mouse, by keyboard, over a restart."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from isslim.client.api import Client
+from isslim.demo.ports import free_port
+from isslim.types.access import Scope
+from tests.conftest import Published, Trained
+from tests.service.access.conftest import make_keys
+from tests.service.page.conftest import Seen, watched
+from tests.service.served import served, wait_for
+
+pytestmark = pytest.mark.slow
+ENDED = 90_000
+"""Milliseconds that a small job may take on a busy host."""
+
+
+def files(trained: Trained) -> list[Path]:
+    return [trained.model, trained.vocabulary, trained.calibration, trained.held_out]
+
+
+def ready(page: Page, name: str) -> None:
+    """The form of a job, with the name of its model."""
+    expect(page.get_by_label("What held-out.txt is")).to_have_value("held_out")
+    expect(page.get_by_label("What words.txt is")).to_have_value("vocabulary")
+    expect(page.get_by_label("What calibration.txt is")).to_have_value("calibration")
+    page.get_by_label("Name of the new model").fill(name)
+    page.get_by_text("More", exact=True).click()
+    page.get_by_label("Most minutes of distillation").fill("0")
+
+
+def test_files_become_a_model_by_mouse(seen: Seen, trained: Trained) -> None:
+    page = seen.open()
+    page.locator("main input[type=file]").set_input_files(files(trained))
+    ready(page, "moused")
+    page.get_by_role("button", name="See what is understood").click()
+    expect(page.get_by_role("heading", name="What was understood")).to_be_visible()
+    expect(page.get_by_text("2 LSTM layers")).to_be_visible()
+    page.get_by_role("button", name="Start the job").click()
+    page.wait_for_url(re.compile("#/jobs/"))
+    expect(page.locator("h1")).to_have_text("moused")
+    expect(page.locator("g.candidate").first).to_be_visible(timeout=ENDED)
+    seen.picture("job")
+    page.wait_for_url(re.compile("#/models/"), timeout=ENDED)
+    expect(page.locator("h1")).to_have_text("moused")
+    expect(page.get_by_role("group", name=re.compile("against the original"))).to_be_visible()
+    seen.picture("made")
+    # Another one from a point of its curve.
+    page.get_by_role("link", name="Trade-off").click()
+    page.locator("g[role=button]").first.press("Enter")
+    page.get_by_role("button", name="Start a job").click()
+    page.wait_for_url(re.compile("#/jobs/"))
+    expect(page.locator("h1")).to_have_text(re.compile(r"moused-\d+"))
+
+
+def test_files_become_a_job_by_keyboard_alone(
+    browser: Browser, trained: Trained, tmp_path: Path
+) -> None:
+    """Without a worker: the job waits until it is cancelled, by keyboard too."""
+    with served(tmp_path / "home", {}) as url:
+        page = browser.new_page()
+        seen = watched(page, url)
+        typed(seen.open(), trained)
+        page.close()
+        assert seen.faults == []
+
+
+def typed(page: Page, trained: Trained) -> None:
+    """From the files to a job that is cancelled."""
+    page.keyboard.press("Tab")
+    expect(page.get_by_role("link", name="Skip to the content")).to_be_focused()
+    page.keyboard.press("Enter")
+    with page.expect_file_chooser() as chooser:
+        page.keyboard.press("Tab")
+        page.keyboard.press("Space")
+    chooser.value.set_files(files(trained))
+    expect(page.get_by_role("heading", name="How much may be lost")).to_be_visible()
+    pressed(page, "slider", "At most")
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("Tab")
+    page.keyboard.press("Control+A")
+    page.keyboard.type("typed")
+    pressed(page, "button", "Start the job")
+    page.keyboard.press("Enter")
+    page.wait_for_url(re.compile("#/jobs/"))
+    expect(page.locator("h1")).to_have_text("typed")
+    expect(page.locator(".lead")).to_have_text("waiting · number 1 in the queue")
+    pressed(page, "button", "Cancel the job")
+    page.keyboard.press("Space")
+    expect(page.locator(".lead")).to_have_text("cancelled")
+
+
+def pressed(page: Page, role: str, name: str) -> None:
+    """Presses the tabulator until an element has the focus."""
+    wanted = page.get_by_role(role, name=name).first  # type: ignore[arg-type]
+    expect(wanted).to_be_visible()
+    for _ in range(40):
+        page.keyboard.press("Tab")
+        if wanted.evaluate("(element) => element === document.activeElement"):
+            return
+    raise AssertionError(f"the tabulator does not reach {name}")
+
+
+class Restarted:
+    """A service that is killed and started again at the same address, and a worker that goes on."""
+
+    def __init__(self, home: Path) -> None:
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self._environment = os.environ | {"ISS_HOME": str(home), "ISS_PORT": str(self.port)}
+        self.worker = self._started("isslim.compress.worker")
+        self.service = self._started("isslim.service")
+        self.wait()
+
+    def _started(self, module: str) -> subprocess.Popen[bytes]:
+        return subprocess.Popen([sys.executable, "-m", module], env=self._environment)
+
+    def wait(self) -> None:
+        with Client(self.url) as client:
+            wait_for(client)
+
+    def kill(self) -> None:
+        self.service.send_signal(signal.SIGKILL)
+        self.service.wait(timeout=20)
+
+    def start(self) -> None:
+        self.service = self._started("isslim.service")
+        self.wait()
+
+    def close(self) -> None:
+        for process in (self.service, self.worker):
+            process.terminate()
+        for process in (self.service, self.worker):
+            process.wait(timeout=20)
+
+
+@pytest.fixture
+def restarted(tmp_path: Path) -> Iterator[Restarted]:
+    made = Restarted(tmp_path / "home")
+    yield made
+    made.close()
+
+
+def test_page_recovers_from_a_restart_in_mid_job(
+    browser: Browser, restarted: Restarted, trained: Trained
+) -> None:
+    page = browser.new_page()
+    seen = watched(page, restarted.url)
+    seen.open()
+    page.locator("main input[type=file]").set_input_files(files(trained))
+    ready(page, "restarted")
+    page.get_by_role("button", name="Start the job").click()
+    page.wait_for_url(re.compile("#/jobs/"))
+    expect(page.locator(".stages .now")).to_be_visible(timeout=ENDED)
+    restarted.kill()
+    expect(page.get_by_text("The connection is lost")).to_be_visible()
+    restarted.start()
+    expect(page.get_by_text("The connection is lost")).to_be_hidden()
+    page.wait_for_url(re.compile("#/models/"), timeout=ENDED)
+    expect(page.locator("h1")).to_have_text("restarted")
+    page.close()
+    assert [each for each in seen.faults if "ERR_" not in each] == []
+
+
+def test_key_is_asked_for_and_then_works(
+    browser: Browser, published: Published, tmp_path: Path
+) -> None:
+    keys = make_keys(tmp_path, page=[Scope.READ, Scope.SCORE])
+    home = published.settings.home
+    with served(home, {"ISS_API_KEYS_FILE": str(keys.file)}) as url:
+        page = browser.new_page()
+        seen = watched(page, url)
+        seen.open("models/tiny")
+        field = page.get_by_label("Key", exact=True)
+        expect(field).to_be_focused()
+        field.fill("not-a-key")
+        page.keyboard.press("Enter")
+        expect(page.get_by_label("Key", exact=True)).to_be_visible()
+        page.get_by_label("Key", exact=True).fill(keys.by_name["page"])
+        page.keyboard.press("Enter")
+        expect(page.get_by_role("option").first).to_be_visible()
+        expect(page.get_by_label("Key", exact=True)).to_be_hidden()
+        # Kept for this tab, over a reload, and never as a cookie.
+        page.reload()
+        expect(page.get_by_role("option").first).to_be_visible()
+        assert page.context.cookies() == []
+        page.get_by_role("button", name="Forget the key").click()
+        expect(page.get_by_label("Key", exact=True)).to_be_visible()
+        page.close()
+        assert seen.faults == []
