@@ -182,11 +182,16 @@ def _completed(document: dict[str, Any]) -> dict[str, Any]:
             schema["properties"] = {
                 field: _form_field(rule) for field, rule in schema["properties"].items()
             }
+            schema["additionalProperties"] = False
     for each in _objects(document):
         if "prefixItems" in each:
             # A tuple, whose `maxItems` allows no further ones. `false` would say so too, but two of
             # three tools do not read it.
             each.setdefault("items", {"anyOf": each["prefixItems"]})
+        if "text/event-stream" in each:
+            # The schema of a stream is that of an event, which is an object to some tools and text
+            # to others: what events there are, the description says.
+            each["text/event-stream"] = {}
     _describe_access(document)
     _describe_errors(document)
     return document

@@ -17,6 +17,8 @@ version it began with."""
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
 """Of a model, and of an alias."""
 _MODEL_ID = re.compile(r"[0-9a-f]{16}")
+ALIAS = rf"^(?!{_MODEL_ID.pattern}$){NAME.removeprefix('^')}"
+"""Of an alias, which has no form of a model's id, in one expression for documents."""
 
 
 def is_model_id(name: str) -> bool:

@@ -232,7 +232,7 @@ class IndexRequest(BaseModel):
     """Which entries of the repository."""
 
     ready: bool | None = Field(
-        default=None, description="true: those that are ready alone", examples=[True]
+        default=None, strict=True, description="true: those that are ready alone", examples=[True]
     )
 
 

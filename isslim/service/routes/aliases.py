@@ -20,7 +20,7 @@ from isslim.service.routing import checked_router
 from isslim.service.serving.trial_report import COMPARED
 from isslim.store.aliases import Author
 from isslim.types.manifest import Manifest, VariantName
-from isslim.types.names import NAME, is_model_id
+from isslim.types.names import ALIAS, NAME, is_model_id
 from isslim.types.schemas.aliases import (
     Alias,
     AliasDetail,
@@ -35,7 +35,15 @@ from isslim.types.schemas.problems import ProblemDocument
 from isslim.types.schemas.trials import TrialReport
 
 router = checked_router("/aliases", tag="aliases")
-AliasName = Annotated[str, Path(description="name of an alias", examples=["prod"])]
+AliasName = Annotated[
+    str,
+    Path(
+        description="name of an alias",
+        examples=["prod"],
+        # Checked by `_put`, which says more than the framework would: here for the document alone.
+        json_schema_extra={"pattern": ALIAS},
+    ),
+]
 QueryNote = Annotated[Note, Query(description="for the audit trail", examples=["too slow"])]
 MISSING: dict[int | str, dict[str, Any]] = {404: {"model": ProblemDocument}}
 

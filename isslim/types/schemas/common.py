@@ -56,7 +56,11 @@ SomeText = Annotated[str, Field(min_length=1), AfterValidator(_plain)]
 """Not empty; in this order the refusal is about characters."""
 MAX_VARIANTS, MAX_OUTPUTS = 16, 1000
 """Limit for one request: more than any model has."""
-Variants = Annotated[list[VariantName], Field(max_length=MAX_VARIANTS), AfterValidator(_once)]
+Variants = Annotated[
+    list[VariantName],
+    Field(max_length=MAX_VARIANTS, json_schema_extra={"uniqueItems": True}),
+    AfterValidator(_once),
+]
 VARIANTS = (
     "one, or several to compare; empty: the original and the recommended one, on a GPU of those "
     "in float32"
