@@ -98,7 +98,7 @@ class WorkerSettings(StoreSettings, TimingSettings, LogSettings):
     reading_seconds: Seconds = Field(
         default=40.0,
         description="time that reading an upload may take, in an inspection and at the beginning "
-        "of a job, in addition to a second for every 4 MiB of its files",
+        "of a job, in addition to a second for every 2 MiB of its files",
     )
     inspection_memory_bytes: Bytes = Field(
         default=1 << 30,

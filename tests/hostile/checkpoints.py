@@ -116,6 +116,16 @@ def overlapping(path: Path) -> None:
     path.write_bytes(local + many + end)
 
 
+def named_in_no_letters(path: Path) -> None:
+    """A part whose own header says that its name is UTF-8, which it is not."""
+    language_model(lambda _: None)(path)
+    content = bytearray(path.read_bytes())
+    at = content.index(b"PK\x03\x04", 10)
+    content[at + 7] |= 8
+    content[at + 30] = 0xE3
+    path.write_bytes(content)
+
+
 def language_model(change: Callable[[dict[str, torch.Tensor]], object]) -> Make:
     """A small language model of `WORDS` words, changed."""
 
@@ -181,6 +191,7 @@ CHECKPOINTS: dict[str, tuple[Make, tuple[str, ...]]] = {
     "archive-that-unpacks-to-2-gib": (zip_bomb, ("unreadable-upload",)),
     "archive-of-60000-parts": (many_entries, ("unknown-architecture", "unreadable-upload")),
     "archive-of-overlapping-parts": (overlapping, ("unreadable-upload",)),
+    "part-named-in-no-letters": (named_in_no_letters, ("unreadable-upload",)),
     "tensor-expanded-to-2^40": (
         saved(lambda: {"decoder.weight": torch.zeros(1).expand(1 << 20, 1 << 20)}),
         ("unreadable-upload",),

@@ -177,6 +177,17 @@ VOCABULARIES: dict[str, Case] = {
         tokenizer(model={"type": "BPE", "vocab": {"a": 0}, "merges": [["x", "y"]]}),
         MISFIT,
     ),
+    "merges-shorter-than-their-prefix": (
+        tokenizer(
+            model={
+                "type": "BPE",
+                "continuing_subword_prefix": "##",
+                "vocab": {"a": 0, "b": 1, "ab": 2},
+                "merges": [["a", "b"]],
+            }
+        ),
+        MISFIT,
+    ),
     "tokenizer-in-a-list": (text('{"model": {"type": ["x"], "vocab": 3}}'), MISFIT),
     "tokenizer-of-deep-steps": (
         tokenizer(normalizer=json.loads(deep(60, '{"type":"Sequence","normalizers":[', "]}"))),
@@ -193,11 +204,11 @@ def _nested(depth: int, wide: int) -> object:
 
 
 TEXTS: dict[str, Case] = {
-    "60-mib-of-words": (repeated("the old man sees a green tree\n", 60 << 20), ("",)),
+    "12-mib-of-words": (repeated("the old man sees a green tree\n", 12 << 20), ("",)),
     "60-mib-without-a-space": (repeated("x", 60 << 20), ("text-unusable",)),
     "60-mib-of-spaces": (repeated(" ", 60 << 20), ("text-unusable",)),
-    "60-mib-of-line-breaks": (repeated("\n", 60 << 20), ("",)),
-    "60-mib-of-single-letters": (repeated("x ", 60 << 20), ("text-unusable",)),
+    "12-mib-of-line-breaks": (repeated("\n", 12 << 20), ("",)),
+    "12-mib-of-single-letters": (repeated("x ", 12 << 20), ("text-unusable",)),
     "marks-over-marks": (repeated("a" + "\u0301" * 5000 + " ", 8 << 20), ("text-unusable",)),
     "with-nul": (text("the cat\0sees\n" * 200), ("text-unusable",)),
     "that-turns": (text("the \u202ecat sees a dog\n" * 200), ("",)),

@@ -455,10 +455,19 @@ GRAPHS: dict[str, tuple[Make, tuple[str, ...]]] = {
         written(lambda: filled(np.nan)),
         ("bad-weights", "outputs-unusable", "inputs-unusable", "graph-not-understood"),
     ),
-    "weights-of-1e38": (written(lambda: filled(1e38)), ("", "outputs-unusable", "inputs-unusable")),
+    "weights-of-1e38": (
+        written(lambda: filled(1e38)),
+        ("", "outputs-unusable", "inputs-unusable", "nothing-to-evaluate"),
+    ),
     "denormal-weights": (written(lambda: filled(1e-42)), ("",)),
     "cut": (
         lambda path: path.write_bytes(layer().SerializeToString()[:-100]) and None,
+        ("unreadable-upload",),
+    ),
+    "name-that-is-no-text": (
+        lambda path: (
+            path.write_bytes(layer().SerializeToString().replace(b"steps_", b"ste\x80s_")) and None
+        ),
         ("unreadable-upload",),
     ),
     "deep-messages": (

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from safetensors.torch import save_file
 
+from benchmarks.reader import LETTERS, random_reader
 from isslim.compress.errors import CompressError
 from isslim.compress.inspection.confined import run_reading, understood
 from isslim.compress.kinds.registry import UploadedFiles
@@ -16,8 +18,9 @@ from isslim.settings.worker import WorkerSettings
 from isslim.types.recipe import Recipe
 from tests.conftest import WORDS
 from tests.hostile.checkpoints import CHECKPOINTS, language_model
-from tests.hostile.companions import CONFIGS, TEXTS, VOCABULARIES, split, text, tokenizer
+from tests.hostile.companions import CONFIGS, QUESTIONS, TEXTS, VOCABULARIES, split, text, tokenizer
 from tests.hostile.graphs import GRAPHS, RUNS, layer, saved, written
+from tests.reader import SPEC
 
 Make = Callable[[Path], None]
 
@@ -84,6 +87,14 @@ def hostile_uploads() -> Iterator[Hostile]:
     )
     for name, (make, refusals) in CONFIGS.items():
         yield Hostile(f"config/{name}", {**model, **words, "config": make}, refusals)
+    reader = {
+        "model": lambda path: save_file(random_reader(SPEC, 0).state_dict(), path),
+        "vocabulary": text("\n".join(["a", "b", "what", "is", "it"])),
+        "vectors": lambda path: np.save(path.open("wb"), np.ones((5, SPEC.vectors), np.float32)),
+        "characters": text("\n".join(LETTERS)),
+    }
+    for name, (make, refusals) in QUESTIONS.items():
+        yield Hostile(f"questions/{name}", {**reader, "calibration": make}, refusals)
     runs = saved(
         **{
             f"{n}/x": np.random.default_rng(n).normal(size=(4, 1, 6)).astype(np.float32)

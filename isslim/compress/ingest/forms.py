@@ -148,7 +148,14 @@ def refuse_damaged(path: Path) -> None:
                 with archive.open(entry) as part:
                     while part.read(1 << 20):
                         pass
-            except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError) as error:
+            except (
+                zipfile.BadZipFile,
+                zlib.error,
+                EOFError,
+                OSError,
+                RuntimeError,
+                ValueError,
+            ) as error:
                 raise UnreadableUpload(
                     f"the file is damaged: its part '{entry.filename}' is not what was written "
                     f"({error}). Send it again"

@@ -24,7 +24,7 @@ from isslim.types.recipe import Recipe
 
 MEMORY_TIMES = 8
 """Bytes of memory for each byte of the files, in addition to the setting."""
-BYTES_A_SECOND = 4 << 20
+BYTES_A_SECOND = 2 << 20
 """Of the files, for each of which a second is added to the setting."""
 WRITTEN_TIMES, WRITTEN_BYTES = 4, 64 << 20
 """Largest file that reading may write, as a multiple of the files' bytes, and more."""

@@ -58,6 +58,11 @@ _ABSENT = "\x00absent"
 which `TextCodec` explains."""
 
 
+def is_panic(error: BaseException) -> bool:
+    """Whether the library of tokenizers, written in Rust, failed: no `Exception` of Python's."""
+    return type(error).__name__ == "PanicException"
+
+
 class TextCodec:
     """Text to token ids and back, under a bundle's text contract.
 
@@ -113,7 +118,11 @@ class TextCodec:
             # The one encoding method that releases the interpreter lock and keeps no offsets: it
             # saves seconds for a long text.
             found = self.tokenizer.encode_batch_fast([text], add_special_tokens=False)
-        except Exception as error:
+        except BaseException as error:
+            if is_panic(error):
+                raise TextRefused(f"the tokenizer fails on the text: {error}") from error
+            if not isinstance(error, Exception):
+                raise
             # The library raises nothing more specific, and only where the unknown token is missing.
             raise self._unknown(text) from error
         ids: list[int] = found[0].ids

@@ -92,7 +92,7 @@ def read_codec(
         )
     try:
         codec = PassageCodec.of_files(words, vectors, characters)
-    except (ValueError, OSError, EOFError) as error:
+    except Exception as error:  # numpy reads a header as Python, with all the errors of that
         raise VocabularyMismatch(
             f"words, vectors and characters cannot be read: {error}"
         ) from error

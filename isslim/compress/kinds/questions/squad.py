@@ -104,7 +104,7 @@ def parse_squad(content: bytes, name: str) -> list[Paragraph]:
                 place = f"data[{article_index}].paragraphs[{index}]"
                 questions = tuple(_question(each) for each in paragraph["qas"])
                 paragraphs.append(Paragraph(_text(paragraph["context"]), questions))
-    except (KeyError, TypeError, IndexError, ValueError) as error:
+    except (KeyError, TypeError, IndexError, ValueError, OverflowError) as error:
         raise UnreadableUpload(
             f"'{name}' is not in the form of SQuAD v1.1",
             [f"at or behind {place or 'the top'}: {error!r}"],

@@ -103,9 +103,10 @@ def simplified(model: ModelProto) -> ModelProto:
     model = _tidy(model)
     try:
         onnx.checker.check_model(model)
-    except onnx.checker.ValidationError as error:
+    # Its own error, and that of a message which is no text.
+    except (onnx.checker.ValidationError, ValueError) as error:
         raise UnreadableUpload(
-            f"ONNX's checker refuses the model: {str(error).splitlines()[0]}"
+            f"ONNX's checker refuses the model: {next(iter(str(error).splitlines()), '')}"
         ) from error
     # A layer may be written out as a Loop, which is looked into below.
     if not any(node.op_type == "Loop" for node in nodes(model.graph)):

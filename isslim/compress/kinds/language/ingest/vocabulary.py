@@ -37,7 +37,7 @@ from isslim.compress.kinds.language.ingest.token_lists import (
     read_list,
     refuse_other_forms,
 )
-from isslim.runtime.language.text import character_tokenizer, word_tokenizer
+from isslim.runtime.language.text import character_tokenizer, is_panic, word_tokenizer
 from isslim.types.inspection import RoundTrip
 from isslim.types.manifest import TextContract
 from isslim.types.recipe import Recipe
@@ -265,7 +265,9 @@ def _ids(tokenizer: Tokenizer, texts: list[str]) -> list[list[int] | None]:
     try:
         return [found.ids for found in tokenizer.encode_batch_fast(texts, add_special_tokens=False)]
     # The library raises nothing narrower, and only where the unknown token is missing.
-    except Exception:
+    except BaseException as error:
+        if not isinstance(error, Exception) and not is_panic(error):
+            raise
         if len(texts) == 1:
             return [None]
     middle = len(texts) // 2
@@ -286,7 +288,9 @@ def _refuse_long_tokens(added: object) -> None:
 def _ready_made(path: str, model: dict[str, Any], size: int, recipe: Recipe) -> Vocabulary:
     try:
         tokenizer = Tokenizer.from_file(path)
-    except Exception as error:  # the library raises nothing narrower
+    except BaseException as error:  # the library raises nothing narrower
+        if not isinstance(error, Exception) and not is_panic(error):
+            raise
         raise UnreadableUpload(f"tokenizer.json cannot be read: {error}") from error
     # These settings are for training batches; here they would cut or pad the texts to score.
     tokenizer.no_truncation()

@@ -1,0 +1,1 @@
+"""Damaged files and requests, a million of them: no crash, no hang, no growth, nothing left."""
