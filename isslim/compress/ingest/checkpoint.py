@@ -31,6 +31,7 @@ from isslim.compress.ingest.config import UploadConfig, read_config
 from isslim.compress.ingest.forms import (
     SAVE,
     is_safetensors,
+    is_zip,
     refuse_damaged,
     refuse_foreign,
     refuse_other_zip,
@@ -301,7 +302,7 @@ def _read_torch(path: Path, name: str) -> Any:
     unpacked = path.stat().st_size
     if not unpacked:
         raise UnreadableUpload(f"the file is empty. Where the model was trained: {SAVE}")
-    if zipfile.is_zipfile(path):
+    if is_zip(path):
         unpacked = _refuse_bomb(path)
         refuse_other_zip(path, name)
         refuse_damaged(path)

@@ -94,7 +94,7 @@ def refuse_foreign(path: Path, name: str = "") -> None:
     if text[:1] in (b"{", b"["):
         description = "the index of a model in several files" if b"weight_map" in start else "JSON"
         raise _foreign(description, _MERGE if "index" in description else _ANY, name)
-    if zipfile.is_zipfile(path):
+    if is_zip(path):
         _refuse_archive(path, name)
 
 
@@ -105,6 +105,18 @@ def is_safetensors(path: Path) -> bool:
     return (
         len(start) == 9 and start[8:9] == b"{" and int.from_bytes(start[:8], "little") < 100_000_000
     )
+
+
+def is_zip(path: Path) -> bool:
+    """Whether a file is a zip archive.
+
+    Raises:
+        UnreadableUpload: when it is one of several parts, as a damaged one may say.
+    """
+    try:
+        return zipfile.is_zipfile(path)
+    except zipfile.BadZipFile as error:
+        raise UnreadableUpload(f"the file is a zip archive that is damaged: {error}") from error
 
 
 def refuse_other_zip(path: Path, name: str = "") -> None:

@@ -69,6 +69,8 @@ def _limited(read: Callable[[], Read], size: int) -> Read:
     try:
         with memory_for(READING_BYTES + READING_TIMES * size), time_for(READING_SECONDS):
             return read()
+    except UnicodeDecodeError as error:
+        raise GraphNotUnderstood(f"a name in the graph is no text in UTF-8: {error}") from error
     except (MemoryError, TimeoutError) as limit:
         what = (
             "more memory than its size explains"
