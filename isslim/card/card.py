@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from isslim.card.curve_section import curve_section, learning_sections
 from isslim.card.head import head
 from isslim.card.latency_section import latency_section
+from isslim.card.markdown import defused
 from isslim.card.origin_section import origin_section, proof_section
 from isslim.card.program_section import program_section
 from isslim.card.samples_section import samples_section
@@ -17,6 +18,9 @@ from isslim.card.warnings import warning_sections
 from isslim.types.kinds.description import ExampleInput
 from isslim.types.manifest import Manifest
 from isslim.types.report import Report
+
+PICTURES = ("curve.svg", "variants.svg")
+"""What a card shows; it links to nothing else."""
 
 
 def card(
@@ -36,7 +40,6 @@ def card(
     """
     served = served_of(manifest, inputs, report.same_form, has_weights=has_weights)
     sections = [
-        head(manifest),
         f"# {manifest.name}",
         *warning_sections(manifest),
         *_verdict(report),
@@ -53,7 +56,8 @@ def card(
         usage_section(manifest.task, served),
         *program_section(manifest.task, served),
     ]
-    return "\n\n".join(sections) + "\n"
+    body = defused("\n\n".join(sections), PICTURES)
+    return f"{head(manifest)}\n\n{body}\n"
 
 
 def _verdict(report: Report) -> list[str]:

@@ -109,7 +109,8 @@ def _worker(settings: ServiceSettings) -> Finding:
     try:
         living = locks_of(settings).held()
     except (Unavailable, OSError) as error:
-        return Finding(subject="worker", state="wrong", detail=str(error), advice=advice)
+        reason = getattr(error, "reason", str(error))
+        return Finding(subject="worker", state="wrong", detail=reason, advice=advice)
     if living:
         detail = f"{living} {'lives' if living == 1 else 'live'}"
         return Finding(subject="worker", state="ok", detail=detail)

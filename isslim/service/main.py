@@ -44,6 +44,7 @@ from isslim.service.routes import (
 from isslim.service.served_model import ServedModel
 from isslim.service.siblings import Siblings
 from isslim.settings.service import ServiceSettings
+from isslim.store.private import Private
 from isslim.types.kinds.plugins import RUNTIME, SERVICE, load_plugins, plugin_module
 
 ROOM_BYTES, JSON_VALUE_BYTES = 1 << 20, 25
@@ -90,6 +91,7 @@ def create_app(
     app = DocumentedApp(version=__version__, lifespan=lifespan, telemetry=TELEMETRY)
     app.state.context, app.state.run_limit = context, _run_limit(chosen)
     problems.install(app)
+    problems.hide_by(Private(chosen, chosen.api_keys_file).hide)
     routers = [  # matched in this order: the most frequent first
         module.router
         for module in (

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import errno
 import json
-from collections.abc import Iterable, Mapping, Sequence
+import logging
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -45,6 +46,7 @@ from isslim.store.errors import (
 )
 from isslim.types.schemas.problems import ProblemDocument
 
+_LOG = logging.getLogger("service")
 INTERNAL = "internal"
 """The kind of a failure that is the service's own, and belongs in its log."""
 SAFETY = ((b"x-content-type-options", b"nosniff"), (b"referrer-policy", b"no-referrer"))
@@ -53,6 +55,10 @@ RETRY_AFTER = {429: "10", 503: "1"}
 """Seconds until another try, by status, where nothing says it better."""
 MAX_ISSUES, MAX_ISSUE_BYTES, MAX_DETAIL_BYTES = 20, 1000, 4000
 """Limits of a problem document: issues, bytes of one value of an issue, bytes of the detail."""
+
+
+_HIDING: list[Callable[[str], str]] = [str]
+"""Of the process's settings, which `hide_by` sets: problems are described in many places."""
 
 
 class RequestError(Exception):
@@ -128,8 +134,9 @@ def describe(
         detail: what is wrong with this request.
         errors: every issue; the first ones are sent, with the number of the others.
     """
+    hide = _HIDING[-1]
     issues = [
-        {name: _cut(text, MAX_ISSUE_BYTES) for name, text in each.items()}
+        {name: _cut(hide(text), MAX_ISSUE_BYTES) for name, text in each.items()}
         for each in errors[:MAX_ISSUES]
     ]
     if len(errors) > MAX_ISSUES:
@@ -138,7 +145,7 @@ def describe(
         type=kind,
         title=title,
         status=status,
-        detail=_cut(detail, MAX_DETAIL_BYTES),
+        detail=_cut(hide(detail), MAX_DETAIL_BYTES),
         errors=issues,
         request_id=request_id(),
     )
@@ -179,6 +186,15 @@ def problem_of(error: Exception) -> ProblemDocument:
             return describe(*TABLE[each], str(error), issues)
     description = f"{type(error).__name__}; the service's log says more"
     return describe(500, INTERNAL, "The service failed", description)
+
+
+def hide_by(hide: Callable[[str], str]) -> None:
+    """Sets what takes the server's places out of the texts of all problems of this process.
+
+    Args:
+        hide: of a text.
+    """
+    _HIDING[:] = [hide]
 
 
 def _cut(text: str, most: int) -> str:
@@ -230,6 +246,8 @@ def _methods(request: Request) -> list[str]:
 
 def _answered(request: Request, error: Exception) -> Response:
     # One that is not in the tables goes on to the server's log.
+    if isinstance(error, Unavailable):
+        _LOG.warning("the database does not answer: %s", error.reason)
     return answer(request.scope["path"], _noted(request.scope, problem_of(error)))
 
 

@@ -22,7 +22,7 @@ from isslim.settings.service import ServiceSettings
 from isslim.settings.timing import TimingSettings
 from isslim.settings.training import TrainingSettings
 from isslim.settings.worker import WorkerSettings
-from isslim.store.settings import PREFIX, StoreSettings
+from isslim.store.settings import PREFIX, StoreSettings, without_password
 
 GROUPS: tuple[type[BaseModel], ...] = (
     StoreSettings,
@@ -37,6 +37,13 @@ GROUPS: tuple[type[BaseModel], ...] = (
 """The settings of every process; the page of settings has a section for each."""
 BAD_SETTINGS = 2
 """Exit status of a process that refuses its settings."""
+SECRET = frozenset(
+    name
+    for group in GROUPS
+    for name, field in group.model_fields.items()
+    if "SecretStr" in str(field.annotation)
+)
+"""Fields whose values are printed nowhere."""
 _SHOWN = 80
 """Characters of a wrong value that an error message quotes."""
 Settings = TypeVar("Settings", bound=BaseSettings)
@@ -136,5 +143,8 @@ def _raw(field: str) -> str | None:
 
 
 def _value(field: str) -> str:
-    raw = _raw(field) or ""
+    """The value of a variable as it is quoted: without passwords, and no secret at all."""
+    if field in SECRET:
+        return "not shown"
+    raw = without_password(_raw(field) or "")
     return repr(raw if len(raw) <= _SHOWN else f"{raw[:_SHOWN]}...")

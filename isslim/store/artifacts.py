@@ -68,7 +68,7 @@ class Artifacts:
         try:
             os.scandir(self.folder).close()
         except OSError as error:
-            raise StorageUnavailable(f"{self.folder}: {error.strerror}") from error
+            raise StorageUnavailable(f"its folder: {error.strerror}") from error
 
     def copy_in(self, name: str, source: Path) -> None:
         """Copies a file into storage; readers see all of it or nothing.

@@ -56,15 +56,20 @@ class Elsewhere(Exception):
     """Another worker, which lives, is at it."""
 
 
+_WORDS = ("message", "log", "problem", "inspection")
+"""What is written in words, which may be those of a library."""
+
+
 class Attempts:
     """Begins attempts, and writes for them.
 
     Args:
         engine: of the jobs' database.
+        hide: takes out of texts what their readers should not see.
     """
 
-    def __init__(self, engine: sa.Engine) -> None:
-        self._engine = engine
+    def __init__(self, engine: sa.Engine, hide: Callable[[str], str] = str) -> None:
+        self._engine, self._hide = engine, hide
 
     def begin(
         self, job_id: str, run: int, worker: str, is_dead: Callable[[str], bool]
@@ -264,6 +269,7 @@ class Attempts:
         *more: sa.ColumnElement[bool],
         **values: Any,
     ) -> bool:
+        values |= {name: self._hide(values[name]) for name in _WORDS if values.get(name)}
         statement = JOBS.update().where(*_fence(attempt, allowed), *more)
         with self._engine.begin() as connection:
             return connection.execute(statement.values(updated_at=now(), **values)).rowcount == 1

@@ -106,11 +106,15 @@ class NothingEarlier(StoreError):
 
 
 class Unavailable(StoreError):
-    """The database does not answer now: locked, full, restarting, or out of connections."""
+    """The database does not answer now: locked, full, restarting, or out of connections.
+
+    Attributes:
+        reason: for the log of a process alone, since it may name the database's host and user.
+    """
 
     def __init__(self, reason: str) -> None:
         self.reason = reason
-        super().__init__(f"the database does not answer: {reason}")
+        super().__init__("the database does not answer now; the log says more")
 
 
 class StorageUnavailable(StoreError):

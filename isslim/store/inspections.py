@@ -64,10 +64,11 @@ class InspectionRecords:
 
     Args:
         engine: of the jobs' database (`isslim.store.records.JobRecords`).
+        hide: takes out of texts what their readers should not see.
     """
 
-    def __init__(self, engine: sa.Engine) -> None:
-        self._engine = engine
+    def __init__(self, engine: sa.Engine, hide: Callable[[str], str] = str) -> None:
+        self._engine, self._hide = engine, hide
 
     def add(self, inspection_id: str, request: CompressionRequest) -> int:
         """Requests an inspection, or joins the one in progress.
@@ -187,7 +188,7 @@ class InspectionRecords:
         Returns:
             False when the run had ended, or another attempt was begun; nothing is changed then.
         """
-        return self._change(begun, state="answered", answer=answer.model_dump_json())
+        return self._change(begun, state="answered", answer=self._hide(answer.model_dump_json()))
 
     def hand_back(self, begun: BegunInspection) -> bool:
         """Requests a run again, which its worker leaves."""

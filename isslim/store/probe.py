@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from isslim.store.artifacts import Artifacts
 from isslim.store.errors import Unavailable
-from isslim.store.settings import StoreSettings
+from isslim.store.settings import StoreSettings, without_password
 
 
 def database_state(settings: StoreSettings) -> str:
@@ -48,10 +48,11 @@ def storage_state(settings: StoreSettings) -> str:
         if not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
             raise Unavailable(f"{folder}: this user may not read and write it")
         return f"{folder}: {_bundles(settings)} models"
+    shown = without_password(settings.artifacts_url)
     try:
-        return f"{settings.artifacts_url}: {_bundles(settings)} models"
+        return f"{shown}: {_bundles(settings)} models"
     except Exception as error:  # obstore has no common root of its errors
-        raise Unavailable(f"{settings.artifacts_url}: {error}") from error
+        raise Unavailable(f"{shown}: {without_password(str(error))}") from error
 
 
 def _bundles(settings: StoreSettings) -> int:

@@ -84,7 +84,7 @@ class JobQueue:
 
     def __init__(self, settings: StoreSettings, bundles: BundleStore | None = None) -> None:
         self.records = JobRecords(settings)
-        self.inspections = InspectionRecords(self.records.engine)
+        self.inspections = InspectionRecords(self.records.engine, self.records.hide)
         self._bundles = bundles or BundleStore(settings)
         self._client = DBOSClient(system_database_url=self.records.url)
 

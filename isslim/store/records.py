@@ -20,6 +20,7 @@ from isslim.store.errors import NotFound, Unavailable
 from isslim.store.job_rows import job_of, request_of
 from isslim.store.migrations import migrate
 from isslim.store.moments import now
+from isslim.store.private import Private
 from isslim.store.settings import StoreSettings
 from isslim.store.tables import JOBS
 from isslim.types.jobs import CompressionRequest, Job, JobState
@@ -52,6 +53,7 @@ class JobRecords:
         url: of the database.
         engine: its connections.
         attempts: what workers write.
+        hide: takes the server's paths and the database's host out of a text.
     """
 
     def __init__(self, settings: StoreSettings) -> None:
@@ -71,7 +73,8 @@ class JobRecords:
         run_dbos_database_migrations(self.url)
         migrate(self.engine)
         sa.event.listen(self.engine, "handle_error", _passing)
-        self.attempts = Attempts(self.engine)
+        self.hide = Private(settings).hide
+        self.attempts = Attempts(self.engine, self.hide)
 
     def close(self) -> None:
         """Closes the connections."""

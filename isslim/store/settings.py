@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated
 
@@ -41,6 +42,11 @@ def _is_a_known_storage(url: str | None) -> str | None:
             known = ", ".join(STORAGES)
             raise ValueError(f"expected a URL such as s3://bucket/prefix, of one of {known}")
     return url
+
+
+def without_password(text: str) -> str:
+    """A text in which URLs show no passwords."""
+    return re.sub(r"(://[^:/@\s]*:)[^/\s]*@", r"\1***@", text)
 
 
 class StoreSettings(BaseSettings):

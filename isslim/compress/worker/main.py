@@ -83,7 +83,7 @@ def main() -> int:
     stopped = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopped.set())
-    inspections = InspectionRecords(records.engine)
+    inspections = InspectionRecords(records.engine, records.hide)
     # The same ones all the time: they know when a clock was set.
     uploads, bundles = UploadStore(settings), BundleStore(settings)
     heart, watch = Heart(locks, executor_id, held), Watch(locks)

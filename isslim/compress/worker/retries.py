@@ -25,5 +25,5 @@ async def write_with_retries(write: Callable[[], Result]) -> Result:
             return await asyncio.to_thread(write)
         except (Unavailable, StorageUnavailable) as fault:
             pause = next(pauses)
-            _LOG.warning("%s; trying again in %s s", fault, pause)
+            _LOG.warning("%s: %s; trying again in %s s", fault, fault.reason, pause)
             await asyncio.sleep(pause)

@@ -1,0 +1,69 @@
+"""Places of the server that no answer and no log of a job names: its folders, its database.
+
+A path says who runs the service and how; the host of a database is the first thing that an attacker
+looks for. Errors of libraries hold both, so that texts are looked through before they leave.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import sqlalchemy as sa
+
+import isslim
+from isslim.store.settings import StoreSettings
+
+_COMMON = ("", "localhost", "127.0.0.1", "::1")
+"""Hosts that say nothing."""
+_ROOTS = ("/", "/usr", "/usr/local")
+"""Folders that every system has."""
+
+
+class Private:
+    """Hides the places of one process's settings.
+
+    Args:
+        settings: with folders and database.
+        others: further paths.
+    """
+
+    def __init__(self, settings: StoreSettings, *others: Path | None) -> None:
+        folders = {settings.home.absolute(): "<ISS_HOME>", settings.home.resolve(): "<ISS_HOME>"}
+        for path in others:
+            if path is not None:
+                folders |= dict.fromkeys((path.absolute(), path.resolve()), f"<{path.name}>")
+        for path in _folders():
+            folders.setdefault(path, "<...>")
+        self._shown = {str(path): name for path, name in folders.items() if str(path) not in _ROOTS}
+        self._shown |= dict.fromkeys(_of_database(settings.database), "<database>")
+        # The longest first: folders lie in each other.
+        names = sorted(map(re.escape, self._shown), key=len, reverse=True)
+        self._pattern = re.compile(rf"(?<![\w.])({'|'.join(names)})(?![\w-])")
+
+    def hide(self, text: str) -> str:
+        """The text with other words in place of what it should not name."""
+        return self._pattern.sub(lambda found: self._shown[found[1]], text)
+
+
+def _folders() -> Iterator[Path]:
+    yield from (Path(sys.prefix), Path(sys.base_prefix))
+    yield Path(isslim.__file__).parents[1]
+    with suppress(RuntimeError, OSError):  # a user without a home; a folder that is gone
+        yield Path.home()
+        yield Path.cwd()
+
+
+def _of_database(address: str) -> Iterator[str]:
+    """What a database's address holds that should not be named."""
+    url = sa.make_url(address)
+    if url.drivername.startswith("sqlite"):
+        return
+    for part in (url.host, url.password):
+        if part is not None and part not in _COMMON and len(part) > 3:
+            yield part
+    yield url.render_as_string(hide_password=False)
+    yield url.render_as_string(hide_password=True)
