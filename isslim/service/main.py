@@ -21,6 +21,7 @@ from isslim.service.inference_protocol import routes as inference_protocol
 from isslim.service.middleware import QUIET, BodyLimit, BodyLimits, RequestMetrics
 from isslim.service.openai import routes as openai
 from isslim.service.openapi import DocumentedApp
+from isslim.service.prefix import Prefix
 from isslim.service.request_id import RequestId
 from isslim.service.routes import (
     about,
@@ -88,7 +89,9 @@ def create_app(
             yield
         context.close()
 
-    app = DocumentedApp(version=__version__, lifespan=lifespan, telemetry=TELEMETRY)
+    app = DocumentedApp(
+        chosen.root_path, version=__version__, lifespan=lifespan, telemetry=TELEMETRY
+    )
     app.state.context, app.state.run_limit = context, _run_limit(chosen)
     problems.install(app)
     problems.hide_by(Private(chosen, chosen.api_keys_file).hide)
@@ -137,6 +140,8 @@ def create_app(
     app.add_middleware(Access, control=context.access, trail=Trail(context.audit))
     app.add_middleware(RequestMetrics, metrics=context.metrics)
     app.add_middleware(RequestId)
+    if chosen.root_path:
+        app.add_middleware(Prefix, prefix=chosen.root_path)
     return app
 
 

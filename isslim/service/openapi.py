@@ -117,10 +117,11 @@ class DocumentedApp(FastAPI):
     """An app whose OpenAPI document is valid, and describes its errors.
 
     Args:
+        prefix: of all addresses, where a proxy shows the service below one; empty: none.
         options: as of `FastAPI`; what the document says of the service as a whole is set here.
     """
 
-    def __init__(self, **options: Any) -> None:
+    def __init__(self, prefix: str = "", **options: Any) -> None:
         super().__init__(
             title="isslim",
             summary=SUMMARY,
@@ -128,7 +129,7 @@ class DocumentedApp(FastAPI):
             license_info={"name": "MIT", "identifier": "MIT"},
             openapi_tags=TAGS,
             # Relative: the service does not know by which address it is reached.
-            servers=[{"url": "/", "description": "this service"}],
+            servers=[{"url": prefix or "/", "description": "this service"}],
             generate_unique_id_function=_operation_id,
             docs_url=None,  # `/docs` is a page of its own, which loads nothing from elsewhere
             redoc_url=None,

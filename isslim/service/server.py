@@ -97,6 +97,9 @@ def serve(
         host=settings.host,
         port=settings.port,
         log_config=None,
+        # By default the library believes whoever asks from this machine.
+        proxy_headers=bool(settings.trusted_proxies),
+        forwarded_allow_ips=settings.trusted_proxies,
         access_log=False,
         # Requests that have not finished by then are cancelled: a stalled upload would never end.
         timeout_graceful_shutdown=settings.shutdown_seconds,

@@ -44,6 +44,16 @@ class AccessSettings(BaseSettings):
         "addressed (`Host`), with commas between them; `*`: any, which lets web pages of strangers "
         "use it",
     )
+    root_path: Annotated[str, Field(pattern=r"^(/[A-Za-z0-9._~-]+)*$"), Unit("path")] = Field(
+        default="",
+        description="path below which a reverse proxy shows the service, such as `/isslim`; the "
+        "proxy may pass it on or take it off",
+    )
+    trusted_proxies: Annotated[str, Unit("addresses")] = Field(
+        default="",
+        description="addresses and networks of reverse proxies, with commas between them, whose "
+        "`X-Forwarded-For` and `X-Forwarded-Proto` are believed; none: nobody's",
+    )
     metrics_open: Annotated[bool, Unit("true or false")] = Field(
         default=True, description="whether `/metrics` is answered without a key"
     )

@@ -101,9 +101,10 @@ def get_card(model: ModelName, context: Context, request: Request) -> MarkdownRe
     """The card in Markdown. Its links to pictures lead to `/models/{model}/files`."""
     bundle = context.models.bundles.open(context.models.resolve(model))
     card = bundle.path("README.md").read_text(encoding="utf-8")
+    prefix = context.settings.root_path
     for record in bundle.manifest.files:
         # Only the path: behind a proxy the service does not know its own host.
-        address = request.url_for("get_file", model=bundle.id, path=record.path).path
+        address = prefix + request.url_for("get_file", model=bundle.id, path=record.path).path
         card = card.replace(f"]({record.path})", f"]({address})")
     return MarkdownResponse(card)
 
