@@ -10,13 +10,11 @@ from ipaddress import ip_network
 from pathlib import Path
 
 import limits
-from limits.strategies import FixedWindowRateLimiter
 
 from isslim.service.access.caller import Caller
-from isslim.service.access.counters import SharedCounters
+from isslim.service.access.counters import SharedCounters, hashed
 from isslim.service.problems import RequestError
 
-_parse = lru_cache(maxsize=256)(limits.parse)
 NETWORK_BITS = 64
 """Of an IPv6 address, what its holder was given; the rest is the holder's own choice."""
 
@@ -69,7 +67,7 @@ class Rates:
     """
 
     def __init__(self, rate: str | None, folder: Path | None) -> None:
-        self._rate, self._limiter = rate, FixedWindowRateLimiter(SharedCounters(folder))
+        self._rate, self._counters = rate, SharedCounters(folder)
 
     def spend(self, caller: Caller) -> Allowance | None:
         """Counts a request.
@@ -86,16 +84,23 @@ class Rates:
         rate = caller.limits.rate or self._rate
         if rate is None:
             return None
-        item = _parse(rate)
         is_known = bool(caller.scopes) and caller.name is not None
         who = f"key/{caller.name}" if is_known else f"from/{_network(caller.remote)}"
-        is_within = self._limiter.hit(item, who)
-        end, remaining = self._limiter.get_window_stats(item, who)
-        left = Allowance(item.amount, remaining, max(1, math.ceil(end - time.monotonic())))
-        if not is_within:
+        amount, seconds, key = _window(rate, who)
+        counted, end = self._counters.count(key, seconds)
+        reset = max(1, math.ceil(end - time.monotonic()))
+        left = Allowance(amount, max(0, amount - counted), reset)
+        if counted > amount:
             whose = f"the key '{caller.name}'" if is_known else "an address"
             raise RateExceeded(left, rate, whose)
         return left
+
+
+@lru_cache(maxsize=4096)
+def _window(rate: str, who: str) -> tuple[int, int, int]:
+    """What a rate means for a sender: requests, seconds, the hash of its counter."""
+    item = limits.parse(rate)
+    return item.amount, item.get_expiry(), hashed(item.key_for(who))
 
 
 @lru_cache(maxsize=4096)
