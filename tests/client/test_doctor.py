@@ -68,8 +68,9 @@ def test_damaged_database_and_storage_that_may_not_be_written_are_told(tmp_path:
     assert "not made yet" in storage_state(settings)
     assert list(tmp_path.iterdir()) == []
     (tmp_path / "jobs.sqlite").write_bytes(b"not a database at all" * 100)
-    with pytest.raises(Unavailable, match=r"jobs.sqlite: file is not a database"):
+    with pytest.raises(Unavailable) as caught:
         database_state(settings)
+    assert "jobs.sqlite: file is not a database" in caught.value.reason
     (tmp_path / "jobs.sqlite").unlink()
     with sqlite3.connect(tmp_path / "jobs.sqlite") as database:
         database.execute("create table one (number integer)")
@@ -77,9 +78,10 @@ def test_damaged_database_and_storage_that_may_not_be_written_are_told(tmp_path:
     away = StoreSettings(
         home=tmp_path, database_url=f"postgresql://me:secret@127.0.0.1:{free_port()}/jobs"
     )
-    with pytest.raises(Unavailable, match="refused") as refused:
+    with pytest.raises(Unavailable) as refused:
         database_state(away)
-    assert "secret" not in str(refused.value)
+    assert "refused" in refused.value.reason
+    assert "secret" not in refused.value.reason
     (tmp_path / "artifacts").write_text("a file")
     with pytest.raises((Unavailable, OSError)):
         storage_state(settings)
