@@ -26,7 +26,8 @@ def main() -> int:
         sys.stderr.writelines(f"{issue}\n" for issue in refused.issues)
         return 1
     except (OSError, Unavailable) as fault:
-        sys.stderr.write(f"the workers' locks cannot be read: {fault}\n")
+        reason = getattr(fault, "reason", fault)
+        sys.stderr.write(f"the workers' locks cannot be read: {reason}\n")
         return 1
     if not living:
         sys.stderr.write("no worker of this host holds its lock\n")

@@ -70,7 +70,7 @@ class Heart:
         try:
             self._lasts = self._held.beat() if self._lasts else self._renewed()
         except (Unavailable, OSError) as fault:
-            _LOG.warning("this worker is not heard: %s", fault)
+            _LOG.warning("this worker is not heard: %s", getattr(fault, "reason", fault))
             return
         if self._lasts:
             self._until = began + LEASE_SECONDS - MARGIN_SECONDS
