@@ -26,6 +26,7 @@ from isslim.compress.worker.heart import Heart
 from isslim.compress.worker.job_events import JobEvents
 from isslim.compress.worker.metrics import WorkerMetrics
 from isslim.compress.worker.oversight import Limits
+from isslim.compress.worker.queue_log import take_queue_log
 from isslim.compress.worker.supervised_inspection import supervise_inspection
 from isslim.compress.worker.supervision import Worker, supervise
 from isslim.settings import logs
@@ -157,6 +158,7 @@ def _launch(
             "enable_otlp": is_tracing(),
         }
     )
+    take_queue_log()
     DBOS.listen_queues([QUEUE, INSPECTION_QUEUE])
 
     @DBOS.step(name="run-child", preemptible=True)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import logging
+import os
 import socket
 import subprocess
 import sys
+import time
 import urllib.request
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -99,3 +103,39 @@ def test_port_that_is_taken_is_refused_by_name(
         )
     assert ran.returncode == BAD_SETTINGS
     assert ran.stderr.startswith(f"isslim worker: ISS_WORKER_METRICS_PORT is {port}: expected a")
+
+
+def test_cancel_is_a_line_of_its_own_and_no_traceback(tmp_path: Path) -> None:
+    child, log = tmp_path / "child.py", tmp_path / "log"
+    line = '{"stage": "search", "progress": 0.1, "message": "m"}'
+    child.write_text(f"import time\nprint({line!r}, flush=True)\ntime.sleep(60)\n")
+    queue = JobQueue(StoreSettings(home=tmp_path / "home"))
+    settings = {
+        "ISS_HOME": str(tmp_path / "home"),
+        "ISS_CHILD_COMMAND": json.dumps([sys.executable, str(child)]),
+    }
+    with log.open("w") as file:
+        command = [sys.executable, "-m", "isslim.compress.worker"]
+        worker = subprocess.Popen(command, env=os.environ | settings, stderr=file)
+    try:
+        job = queue.enqueue(REQUEST)
+        eventually(lambda: queue.get(job.id).stage == "search")
+        queue.cancel(job.id)
+        eventually(lambda: "job ended" in log.read_text())
+        time.sleep(1)  # what the queue says of it comes after
+    finally:
+        worker.terminate()
+        worker.wait(20)
+        queue.close()
+    ready, *others = log.read_text().splitlines()
+    assert ready.endswith("is ready")
+    events = [json.loads(each)["event"] for each in others]
+    assert events[:3] == ["job taken", "job stage", "job ended"]
+    assert "Traceback" not in log.read_text()
+
+
+def eventually(is_so: Callable[[], bool], seconds: float = 40) -> None:
+    limit = time.monotonic() + seconds
+    while not is_so():
+        assert time.monotonic() < limit
+        time.sleep(0.1)
