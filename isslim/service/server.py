@@ -6,6 +6,7 @@ import asyncio
 import gc
 import logging
 import os
+import sys
 import tempfile
 from collections.abc import Sequence
 from contextlib import suppress
@@ -20,6 +21,7 @@ from isslim.service import logs
 from isslim.service.main import create_app
 from isslim.service.siblings import READY, Siblings
 from isslim.settings.service import ServiceSettings
+from isslim.store.errors import Unavailable
 from isslim.store.tracing import begin_tracing, end_tracing
 
 LINGER_SECONDS = 0.3
@@ -84,7 +86,11 @@ def serve(
     spool = settings.home.absolute() / "arriving"
     spool.mkdir(parents=True, exist_ok=True)
     tempfile.tempdir = str(spool)
-    app = create_app(settings, siblings)
+    try:
+        app = create_app(settings, siblings)
+    except Unavailable as fault:
+        sys.stderr.write(f"isslim service: the database does not answer: {fault.reason}\n")
+        sys.exit(STARTUP_FAILURE)
     app.prepare()
     context = app.state.context
 

@@ -68,6 +68,12 @@ class WorkerSettings(StoreSettings, TimingSettings, LogSettings):
     worker_metrics_host: Annotated[str, Unit("address")] = Field(
         default="127.0.0.1", description="address to listen on for the worker's own metrics"
     )
+    torchrun: Annotated[list[str], Unit("JSON list")] = Field(
+        default=[],
+        description="arguments of `torchrun` with which jobs of the mode `learn` are trained by "
+        'several processes, such as `["--standalone", "--nproc-per-node=2"]`; none: by one '
+        "(`docs/deploy.md`)",
+    )
     queue_poll_seconds: Seconds = Field(
         default=0.2, description="interval at which the queues are polled"
     )

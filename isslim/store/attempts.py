@@ -248,19 +248,20 @@ class Attempts:
             values["progress"] = 1.0
         return self._change(attempt, (JobState.RUNNING,), **values)
 
-    def hand_back(self, attempt: Attempt, message: str) -> bool:
-        """Queues a run again, which its worker leaves: no death.
+    def hand_back(self, attempt: Attempt, message: str, *, died: bool = False) -> bool:
+        """Queues a run again, which its worker leaves.
 
         Args:
             attempt: that was left.
             message: why.
+            died: whether that counts as a death.
 
         Returns:
             False when the run had ended, or another attempt was begun.
         """
-        return self._change(
-            attempt, (JobState.RUNNING,), state=JobState.QUEUED, worker=None, message=message
-        )
+        values = {"state": JobState.QUEUED, "worker": None, "message": message}
+        deaths = {"deaths": attempt.deaths + 1} if died else {}
+        return self._change(attempt, (JobState.RUNNING,), **values, **deaths)
 
     def _change(
         self,

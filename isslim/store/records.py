@@ -7,6 +7,8 @@ overwrites a cancellation.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +26,9 @@ from isslim.store.private import Private
 from isslim.store.settings import StoreSettings
 from isslim.store.tables import JOBS
 from isslim.types.jobs import CompressionRequest, Job, JobState
+
+DAMAGED = "XX"
+"""Postgres's class of errors that say that its files are not what it has written."""
 
 
 @dataclass(frozen=True)
@@ -67,12 +72,12 @@ class JobRecords:
             # After a restart of the server no request is to meet a connection that it has cut.
             pool_pre_ping=not sqlite,
         )
-        if sqlite:
-            with self.engine.connect() as connection:
-                connection.exec_driver_sql("PRAGMA journal_mode=WAL")
-        run_dbos_database_migrations(self.url)
-        migrate(self.engine)
         sa.event.listen(self.engine, "handle_error", _passing)
+        with _opening(self.url):
+            with self.engine.connect() as connection:
+                connection.exec_driver_sql("PRAGMA journal_mode=WAL" if sqlite else "SELECT 1")
+            run_dbos_database_migrations(self.url)
+            migrate(self.engine)
         self.hide = Private(settings).hide
         self.attempts = Attempts(self.engine, self.hide)
 
@@ -221,7 +226,23 @@ class JobRecords:
         return row
 
 
+@contextmanager
+def _opening(url: str) -> Iterator[None]:
+    """Names the database that cannot be opened, without its password; for whoever starts us."""
+    try:
+        yield
+    except (Unavailable, sa.exc.DBAPIError, RuntimeError) as fault:
+        # DBOS prints what is wrong, and raises what ends a command line.
+        cause = fault.reason if isinstance(fault, Unavailable) else str(fault).strip()
+        shown = sa.make_url(url).render_as_string(hide_password=True)
+        reason = cause.splitlines()[0] if cause else "its tables cannot be made"
+        raise Unavailable(f"{shown}: {reason}; start it, or correct ISS_DATABASE_URL") from fault
+
+
 def _passing(context: sa.engine.ExceptionContext) -> None:
-    """Converts the transient errors of any database to one class."""
-    if isinstance(context.sqlalchemy_exception, sa.exc.OperationalError | sa.exc.InterfaceError):
-        raise Unavailable(str(context.original_exception)) from context.original_exception
+    """Converts the errors of a database that is away, or damaged, to one class."""
+    fault, cause = context.sqlalchemy_exception, context.original_exception
+    state = getattr(cause, "sqlstate", None) or ""
+    away = isinstance(fault, sa.exc.OperationalError | sa.exc.InterfaceError)
+    if away or state.startswith(DAMAGED):
+        raise Unavailable(str(cause)) from cause

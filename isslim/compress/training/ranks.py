@@ -14,10 +14,12 @@ import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 
 import torch
 from torch import Tensor
 from torch import distributed as dist
+from torch.distributed.distributed_c10d import default_pg_timeout
 
 from isslim.compress.training.state import State
 
@@ -102,13 +104,18 @@ def ranks() -> Ranks:
 
 
 @contextmanager
-def joined() -> Iterator[Ranks]:
-    """Joins the processes that `torchrun` started; alone without it."""
+def joined(wait: timedelta = default_pg_timeout) -> Iterator[Ranks]:
+    """Joins the processes that `torchrun` started; alone without it.
+
+    Args:
+        wait: how long one of them may wait for another that lives.
+    """
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         yield Ranks()
         return
     # Weights may be on GPUs; what the processes agree on is not.
-    dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
+    backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
+    dist.init_process_group(backend, timeout=wait)
     try:
         yield ranks()
         # All leave together. A thread of gloo lets go of what it worked on a moment after the work

@@ -29,11 +29,12 @@ from isslim.compress.worker.oversight import Limits
 from isslim.compress.worker.queue_log import take_queue_log
 from isslim.compress.worker.supervised_inspection import supervise_inspection
 from isslim.compress.worker.supervision import Worker, supervise
+from isslim.compress.worker.together import launcher
 from isslim.settings import logs
 from isslim.settings.environment import BAD_SETTINGS, read_or_exit
 from isslim.settings.worker import WorkerSettings
 from isslim.store.bundles import BundleStore
-from isslim.store.errors import NotFound
+from isslim.store.errors import NotFound, Unavailable
 from isslim.store.inspections import InspectionRecords
 from isslim.store.liveness import Watch, locks_of, recover_dead_peers
 from isslim.store.locks import Held, Locks, executor_ids
@@ -52,6 +53,8 @@ from isslim.types.names import (
 _LOG = logging.getLogger("worker")
 ID_IN_USE = 3
 """Exit status when another living worker has the executor id."""
+NO_DATABASE = 4
+"""Exit status when the database cannot be opened."""
 LEAVE_SECONDS = 10.0
 """How long a worker that is told to stop tries to hand its jobs back."""
 GARBAGE_SECONDS = 900.0
@@ -64,7 +67,9 @@ def main() -> int:
     settings = read_or_exit(WorkerSettings, "isslim worker")
     logs.configure({"worker.jobs": settings.job_log_level})
     begin_tracing("isslim-worker")
-    records, locks = JobRecords(settings), locks_of(settings)
+    if (opened := _open(settings)) is None:
+        return NO_DATABASE
+    records, locks = opened
     executor_id, held = _take_id(locks, settings.executor_id)
     if held is None:
         sys.stderr.write(
@@ -96,6 +101,7 @@ def main() -> int:
         heart=heart,
         watch=watch,
         command=settings.child_command,
+        commands={"learn": launcher(settings)} if settings.torchrun else {},
         work=settings.work,
         requeue=lambda job_id, run: client.resume_workflow(
             workflow_id_of(job_id, run), queue_name=QUEUE
@@ -137,6 +143,15 @@ def main() -> int:
     heart.stop()
     end_tracing()
     os._exit(0)
+
+
+def _open(settings: WorkerSettings) -> tuple[JobRecords, Locks] | None:
+    """The database and its leases; None, and a line that says why, where it cannot be opened."""
+    try:
+        return JobRecords(settings), locks_of(settings)
+    except Unavailable as fault:
+        sys.stderr.write(f"isslim worker: the database does not answer: {fault.reason}\n")
+        return None
 
 
 def _launch(

@@ -25,6 +25,7 @@ class Stop(Enum):
     LAPSED = "its worker was not heard for the time of a lease"
     UNWANTED = "it was cancelled, or is another worker's now"
     LEAVING = "its worker was told to stop"
+    KILLED = "its process was killed"
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import shutil
-from collections.abc import Callable
+import signal
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,6 +32,8 @@ MAX_DEATHS: dict[Mode, int] = {"calibrate": 3, "learn": 10}
 """How often in succession a job may be begun, get no further, and never end, before it fails: it
 may be what ends its workers."""
 RECORD_SECONDS, PEER_SECONDS = 0.25, 0.3
+KILLING = (-signal.SIGKILL, -signal.SIGTERM)
+"""Exit statuses of a child that something outside of it ended, such as a machine without memory."""
 _LOG = logging.getLogger("worker.supervision")
 
 
@@ -44,6 +47,7 @@ class Worker:
         heart: of this worker.
         watch: sees which others are dead.
         command: what a child is; its folder is appended.
+        commands: the same of jobs of certain modes.
         work: folder of all children's folders.
         requeue: brings a run back to the queue that brought it, by job and run.
         requeue_inspection: the same for an inspection.
@@ -63,6 +67,7 @@ class Worker:
     requeue_inspection: Callable[[str, int], object] = lambda inspection_id, run: None
     limits: Limits = field(default_factory=Limits)
     is_leaving: Callable[[], bool] = lambda: False
+    commands: Mapping[Mode, list[str]] = field(default_factory=dict)
     busy: set[str] = field(default_factory=set)
     left: set[str] = field(default_factory=set)
 
@@ -169,7 +174,8 @@ async def _attend(worker: Worker, attempt: Attempt, token: str) -> _Ended | Stop
         return _Ended(JobState.FAILED, {"problem": _lost(attempt)})
     job = await write_with_retries(lambda: worker.records.get(attempt.job_id))
     known = Supervised.after(job)
-    asked = Asked(worker.command, _folder(worker, attempt), request)
+    command = worker.commands.get(request.recipe.mode, worker.command)
+    asked = Asked(command, _folder(worker, attempt), request)
     try:
         return await _run(worker, asked, known, (attempt, token))
     except BaseException:
@@ -202,6 +208,8 @@ async def _run(
     finally:
         recording.cancel()
     await _write_progress(known, worker.records, attempt)
+    if code in KILLING:
+        code = Stop.KILLED
     ended = code if isinstance(code, Stop) else _outcome(known, code)
     if isinstance(ended, _Ended) and ended.state is JobState.SUCCEEDED:
         found = await publish(worker.records, worker.bundles, attempt, ended.values["model_id"])
@@ -220,7 +228,7 @@ async def _left(worker: Worker, attempt: Attempt, why: Stop) -> str:
     """
     hand_back = worker.records.attempts.hand_back
     if why is not Stop.UNWANTED and await write_with_retries(
-        lambda: hand_back(attempt, f"queued again: {why.value}")
+        lambda: hand_back(attempt, f"queued again: {why.value}", died=why is Stop.KILLED)
     ):
         if why is Stop.LEAVING:
             await _leave(worker, attempt.job_id, attempt.run)
@@ -251,8 +259,8 @@ def _lost(attempt: Attempt) -> Problem:
     return Problem(
         kind="worker-lost",
         title="The worker was lost again and again",
-        detail=f"the job was started {attempt.deaths} times, and each time its worker died before "
-        "it got any further; it may need more memory",
+        detail=f"the job was started {attempt.deaths} times, and each time its worker or its "
+        "process was killed before it got any further; it may need more memory",
     )
 
 

@@ -329,6 +329,16 @@ def test_killed_workers_job_is_taken_up_by_a_peer_once(house: House) -> None:
     assert second.poll() is None
 
 
+def test_child_that_is_killed_is_started_again(house: House) -> None:
+    house.worker("one")
+    job = house.ask("slow")
+    house.until(job.id, lambda job: job.stage == "work")
+    os.kill(int(house.lines("start slow")[0].split()[-1]), signal.SIGKILL)
+    done = house.ended(job.id)
+    assert (done.state, done.attempts) == (JobState.SUCCEEDED, 2)
+    assert len(house.lines("end")) == 1
+
+
 def test_stranded_work_of_an_unknown_job_does_not_keep_others_from_being_taken_up(
     house: House,
 ) -> None:

@@ -26,6 +26,7 @@ from isslim.compress.progress import ProgressCallback
 from isslim.compress.pruning import axes
 from isslim.compress.pruning.moments import ActivationStatistics
 from isslim.compress.statistics.pieces import spread_pieces
+from isslim.compress.training.along import train_together
 from isslim.compress.training.hooks import Learner
 from isslim.compress.training.learners.gates import HardConcreteGates
 from isslim.compress.training.learners.group_lasso import PaperGroupLasso
@@ -147,7 +148,8 @@ class LanguageTrainer(Trainer[LanguageModel]):
         valid = spread_pieces(self._texts.held_out, self._recipe.held_out_tokens).flat
 
         def go() -> TrainingOutcome:
-            return train(
+            return train_together(
+                train,
                 student,
                 self._texts.training,
                 plan,
