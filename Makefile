@@ -5,7 +5,7 @@ TORCH_INDEX ?=
 # Processes that `make test` runs tests in, and `make slow` those that no clock judges: the slow ones
 # of these folders are about answers within a second.
 WORKERS ?= 2
-ALONE := tests/service tests/contracts
+ALONE := tests/service tests/contracts tests/cluster
 
 VENV := .venv
 RUN := $(VENV)/bin

@@ -1,0 +1,1 @@
+"""Kills processes and databases at random while jobs run, and counts what is lost by it."""
