@@ -17,7 +17,7 @@ from tests.deploy.programs import ROOT, program
 
 FILE = ROOT / "docker-compose.yml"
 EXAMPLE = ROOT / ".env.example"
-PROFILES = ("gpu", "monitoring")
+PROFILES = ("gpu", "monitoring", "cluster")
 OURS = ("service", "worker", "service-gpu", "worker-gpu")
 
 
@@ -47,6 +47,17 @@ def test_file_is_valid_with_and_without_profiles() -> None:
     assert {*OURS, "prometheus", "grafana"} <= set(everything())
     by_default = {name for name, each in everything().items() if "profiles" not in each}
     assert by_default == {"service", "worker"}
+
+
+def test_cluster_shares_database_and_storage_and_nothing_else() -> None:
+    services = configured("--profile", "cluster")["services"]
+    parts = [each for each in services if each.startswith(("service-", "worker-"))]
+    parts = [each for each in parts if "gpu" not in each]
+    assert sorted(parts) == ["service-a", "service-b", "worker-a", "worker-b", "worker-c"]
+    shared = ("ISS_DATABASE_URL", "ISS_ARTIFACTS_URL", "AWS_ENDPOINT_URL", "AWS_ACCESS_KEY_ID")
+    known = {tuple(services[each]["environment"][name] for name in shared) for each in parts}
+    assert len(known) == 1
+    assert len({tuple(services[each]["volumes"]) for each in parts}) == len(parts)
 
 
 def test_port_address_and_limits_are_chosen_by_variables() -> None:
