@@ -137,7 +137,10 @@ class _Moving:
         ]
         made, copied = self._written(chain, ends)
         kept = self._needed(chain, [name for name in ends if name not in made], made)
-        instead = {key(node): [node] if key(node) in kept else [] for node in chain.nodes}
+        instead = {
+            key(node): [self._without(node, made)] if key(node) in kept else []
+            for node in chain.nodes
+        }
         for name, written in made.items():
             instead[makers[name]] += written
         left = [node for written in instead.values() for node in written]
@@ -163,6 +166,17 @@ class _Moving:
                 needed.add(key(node))
                 wanted |= set(self._moved(node)) - made.keys()
         return needed
+
+    def _without(self, node: NodeProto, made: Mapping[str, object]) -> NodeProto:
+        """An operator that stays, with other names for those of its outputs that are made anew."""
+        if not made.keys() & set(node.output):
+            return node
+        copied = NodeProto()
+        copied.CopyFrom(node)
+        for index, name in enumerate(node.output):
+            if name in made:
+                copied.output[index] = self._nodes.fresh(f"{name}.unread")
+        return copied
 
     def _moved(self, node: NodeProto) -> list[str]:
         """What a moving operator moves; nothing where it is none, or ranks are not known."""

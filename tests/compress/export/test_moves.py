@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from onnx import ModelProto, helper
+from onnx import ModelProto, TensorProto, helper
 
 from isslim.compress.export import moves
 from isslim.compress.export.int8_forms import FORMS
@@ -324,3 +324,40 @@ def test_rows_of_a_free_dimension_that_are_chosen_or_turned_stay(free: str | Non
     merged(b.model(), b.feeds)
     longer = {"x": np.random.default_rng(1).normal(size=(2, 5, 4)).astype(np.float32)}
     merged(b.model(), longer)
+
+
+@pytest.mark.parametrize(("low", "high"), [(0, 20), (-20, 2**31 - 1)])
+@pytest.mark.parametrize("steps", [9, 30])
+def test_a_slice_of_a_free_dimension_stays_whatever_its_output_is_declared_as(
+    low: int, high: int, steps: int
+) -> None:
+    """An exporter that is told of one name for both dimensions writes it for both."""
+    b = Builder()
+    x = b.floats("x", (1, steps, 6), [1, "T", 6])
+    product = b.node("MatMul", [x, b.weights(6, 4)])
+    bounds = [b.constant(each) for each in ([low], [high], [1])]
+    b.output(b.node("Slice", [product, *bounds]), "y", [1, "T", 4])
+    assert merged(b.model(), b.feeds)["Slice"] == 1
+
+
+@pytest.mark.parametrize("steps", [4, 9, 30])
+def test_sizes_of_outputs_that_are_out_of_date_are_not_relied_on(steps: int) -> None:
+    """The runtime only warns of them."""
+    b = Builder()
+    x = b.floats("x", (steps, 1, 6), ["T", 1, 6])
+    b.node("Relu", [x], ["feat"])
+    b.outputs.append(helper.make_tensor_value_info("feat", TensorProto.FLOAT, [9, 1, 6]))
+    last = b.squeeze(b.node("Gather", ["feat", b.constant(-1)], axis=0), 0)
+    b.output(b.unsqueeze(last, 0), "y", [1, 6])
+    merged(b.model(), b.feeds)
+
+
+def test_a_value_is_given_once_where_another_output_of_its_operator_stays() -> None:
+    b = Builder()
+    x = b.floats("x", (1, 5, 8), [1, "T", 8])
+    first, second = b.split(x, [3, 5], 2)
+    one = b.squeeze(b.node("MatMul", [b.unsqueeze(first, 2), b.weights(3, 6)]), 2)
+    whole = b.unsqueeze(b.squeeze(x, 0), 0)
+    added = b.node("Add", [b.node("MatMul", [second, b.weights(5, 6)]), one])
+    b.output(b.node("Add", [added, b.node("MatMul", [whole, b.weights(8, 6)])]), "y", [1, "T", 6])
+    merged(b.model(), b.feeds)

@@ -75,9 +75,14 @@ def _inferred(parts: SplitModel) -> Iterator[ValueInfoProto]:
     """
     model = ModelProto()
     model.CopyFrom(parts.structure)
-    # Shapes recorded in the file may be out of date, and inference would rely on them.
+    # Shapes recorded in the file may be out of date, and inference would rely on them. The runtime
+    # holds callers to those of inputs; of those of outputs it only warns, and so their ranks are
+    # kept alone.
     for graph in graphs(model.graph):
         del graph.value_info[:]
+        for port in graph.output:
+            for dim in port.type.tensor_type.shape.dim:
+                dim.Clear()
         # Inference does not see the constants of outer graphs: each graph gets those that it
         # reads.
         read = {name for node in graph.node for name in node.input}

@@ -70,3 +70,15 @@ def test_a_branch_sees_the_constants_of_the_graph_around_it() -> None:
     flag = b.input("flag", np.array(True), [])
     b.node("If", [flag], ["y"], then_branch=branch, else_branch=branch)
     assert inferred_shapes(split_constants(b.model()))["inside"].dims == (3, 8)
+
+
+def test_declared_sizes_of_outputs_are_not_believed() -> None:
+    """The runtime only warns where they are out of date; of their rank it is sure."""
+    b = Builder()
+    b.input("x", np.zeros((2, 2), np.float32), [None, 2])
+    b.node("Relu", ["x"], ["y"])
+    b.outputs.append(helper.make_tensor_value_info("y", TensorProto.FLOAT, [7, 2]))
+    layout = inferred_shapes(split_constants(b.model()))["y"]
+    assert layout.rank == 2
+    assert isinstance(layout.dims[0], str)
+    assert layout.dims[1] == 2
