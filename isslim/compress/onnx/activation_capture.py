@@ -252,6 +252,10 @@ class Observer:
                         self._show_nothing(branch, new, kind, rank)
             shown = self._parts.fresh(f"{new}.of")
             node.output.append(shown)
+            # A Scan may say of each of its stacked outputs along which axis, and in which order.
+            for attribute in node.attribute:
+                if attribute.name in ("scan_output_axes", "scan_output_directions"):
+                    attribute.ints.append(0)
             graph = outer
         _give(top, shown, f"{_SEEN}{name}", kind)
         self._shown[name] = Tensor(f"{_SEEN}{name}", sum(bodies))

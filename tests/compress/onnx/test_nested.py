@@ -185,6 +185,27 @@ def test_what_a_body_reads_is_seen_in_every_run(operator: str) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("attribute", "value"), [("scan_output_directions", 1), ("scan_output_axes", 1)]
+)
+def test_what_a_scan_reads_is_seen_however_it_stacks_its_outputs(
+    attribute: str, value: int
+) -> None:
+    plain, feeds = looped("Scan")
+    model = ModelProto()
+    model.CopyFrom(plain)
+    scan = next(node for node in model.graph.node if node.op_type == "Scan")
+    scan.attribute.append(helper.make_attribute(attribute, [value]))
+    del model.graph.output[0].type.tensor_type.shape.dim[:]  # the stacked one
+    model.graph.output[0].type.tensor_type.ClearField("shape")
+    found = []
+    for each in (plain, model):
+        observer = GraphNetwork.from_model(each).observer()
+        found.append(observer.rows(run(observer.model, feeds)))
+    np.testing.assert_array_equal(found[1]["lstm.forward"], found[0]["lstm.forward"])
+    np.testing.assert_array_equal(found[1]["M"], found[0]["M"])
+
+
 def test_units_that_a_body_gives_away_are_left_alone() -> None:
     model, _ = looped("Scan")
     scan = next(node for node in model.graph.node if node.op_type == "Scan")
