@@ -15,10 +15,16 @@ from dataclasses import dataclass
 import numpy as np
 
 from isslim.compress.errors import OutputsUnusable, RunsUnusable
-from isslim.compress.kinds.graphs.output_checks import SEEN, change_when_masked, random_operators
+from isslim.compress.kinds.graphs.output_checks import (
+    SEEN,
+    changes,
+    random_operators,
+    without_units,
+)
 from isslim.compress.kinds.graphs.recorded import Recorded
+from isslim.compress.kinds.graphs.running import temporary_session
 from isslim.compress.onnx.network import GraphNetwork
-from isslim.runtime.graphs.recorded_inputs import GraphSession
+from isslim.runtime.graphs.recorded_inputs import GraphSession, NamedArrays
 from isslim.types.axis_names import components_of, is_channels
 
 MASKED_BYTES = 1 << 30
@@ -154,27 +160,51 @@ def _unseen(
         apart = len(kind) * size_bytes <= room
         groups += [[axis] for axis in kind] if apart else [kind]
         room -= len(kind) * size_bytes if apart else size_bytes
-    everything = [*runs.held_out, *runs.calibration]
-    first = sorted({round(each) for each in np.linspace(0, len(everything) - 1, PROBED_RUNS)})
-    # Spread over all, since neighbouring runs may all take one branch of the graph.
-    tried = [
-        everything[place] for place in [*first, *sorted(set(range(len(everything))) - set(first))]
-    ]
+    # A layer may lie in a branch that few runs take. Of one that the held-out runs do not take
+    # nobody would notice what is lost; of one that the calibration runs do not take nobody would
+    # know what is needed.
+    parts = {"held-out": _spread(runs.held_out), "calibration": _spread(runs.calibration)}
     names = list(dict.fromkeys([*evaluated, *others]))
     unseen, added = dict[str, str](), list[str]()
     for group in groups:
-        changes = change_when_masked(network, group, graph, tried, list(evaluated))
-        if max(changes.values()) > SEEN:
+        with temporary_session(without_units(network, group)) as masked:
+            seeing = {
+                part: _seeing(masked, graph, tried, evaluated, names)
+                for part, tried in parts.items()
+            }
+        if all(seeing.values()):
+            added += [name for name in seeing["held-out"] if name not in evaluated]
             continue
-        rest = [name for name in names if name not in evaluated]
-        changes = change_when_masked(network, group, graph, tried, rest) if rest else {}
-        seeing = [name for name, change in changes.items() if change > SEEN]
-        added += seeing
-        if not seeing:
-            reason = (
-                f"{', '.join(names)} {'does' if len(names) == 1 else 'do'} not change when all its "
-                f"{components_of(group[0])} are masked, so a loss of quality there would go "
-                "unnoticed"
-            )
-            unseen |= dict.fromkeys(group, reason)
+        blind = [part for part, found in seeing.items() if not found]
+        where = "" if len(blind) == len(parts) else f" on the {blind[0]} runs"
+        reason = (
+            f"{', '.join(names)} {'does' if len(names) == 1 else 'do'} not change{where} when all "
+            f"its {components_of(group[0])} are masked, so a loss of quality there would go "
+            "unnoticed"
+        )
+        unseen |= dict.fromkeys(group, reason)
     return unseen, list(dict.fromkeys(added))
+
+
+def _seeing(
+    masked: GraphSession,
+    graph: GraphSession,
+    runs: Sequence[NamedArrays],
+    evaluated: Sequence[str],
+    names: Sequence[str],
+) -> list[str]:
+    """The outputs that change with what is masked; others than the evaluated ones if none does."""
+    found = changes(masked, graph, runs, evaluated)
+    others = [name for name in names if name not in evaluated]
+    if others and max(found.values()) <= SEEN:
+        found = changes(masked, graph, runs, others)
+    return [name for name, change in found.items() if change > SEEN]
+
+
+def _spread(runs: Sequence[NamedArrays]) -> list[NamedArrays]:
+    """Runs in the order in which they are tried.
+
+    Neighbouring ones may all take one branch of the graph: the first are spread over all.
+    """
+    first = sorted({round(each) for each in np.linspace(0, len(runs) - 1, PROBED_RUNS)})
+    return [runs[place] for place in [*first, *sorted(set(range(len(runs))) - set(first))]]

@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from onnx import ModelProto
 
 from isslim.compress.kinds.graphs.comparing import Outputs
-from isslim.compress.kinds.graphs.running import temporary_session
 from isslim.compress.onnx.model.attributes import subgraphs
 from isslim.compress.onnx.model.split_model import label, nodes
 from isslim.compress.onnx.network import GraphNetwork
@@ -93,18 +92,24 @@ def strange_values(outputs: Outputs) -> dict[str, str]:
     return found
 
 
-def change_when_masked(
-    network: GraphNetwork,
-    axes: Sequence[str],
-    graph: GraphSession,
-    runs: Sequence[NamedArrays],
-    names: Sequence[str],
-) -> dict[str, float]:
-    """How much outputs change when all units of some axes are masked.
+def without_units(network: GraphNetwork, axes: Sequence[str]) -> ModelProto:
+    """The graph with all units of some axes masked.
 
     Args:
         network: the original.
-        axes: names of its axes to mask together.
+        axes: names of its axes.
+    """
+    nothing: dict[str, NDArray[np.int64]] = {axis: np.zeros(0, np.int64) for axis in axes}
+    return network.masked_reference(nothing)
+
+
+def changes(
+    masked: GraphSession, graph: GraphSession, runs: Sequence[NamedArrays], names: Sequence[str]
+) -> dict[str, float]:
+    """How much outputs change when units are masked.
+
+    Args:
+        masked: a session of what `without_units` returned.
         graph: a session of the original.
         runs: tried one after the other until an output changes: a layer may lie in a branch that
             few runs take.
@@ -114,14 +119,12 @@ def change_when_masked(
         By output its largest change, relative to its largest entry; infinity where only one of the
         two is finite.
     """
-    nothing: dict[str, NDArray[np.int64]] = {axis: np.zeros(0, np.int64) for axis in axes}
     found = dict.fromkeys(names, 0.0)
-    with temporary_session(network.masked_reference(nothing)) as masked:
-        for run in runs:
-            one, other = masked.run(run, list(names)), graph.run(run, list(names))
-            found = {name: max(found[name], _change(one[name], other[name])) for name in names}
-            if max(found.values(), default=1.0) > SEEN:
-                break
+    for run in runs:
+        one, other = masked.run(run, list(names)), graph.run(run, list(names))
+        found = {name: max(found[name], _change(one[name], other[name])) for name in names}
+        if max(found.values(), default=1.0) > SEEN:
+            break
     return found
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
@@ -115,8 +116,9 @@ def test_layer_that_no_output_depends_on_stays_as_it_is_and_is_reported(tmp_path
     )
 
 
-def test_layer_that_matters_in_a_few_runs_alone_is_seen(tmp_path: Path) -> None:
-    path = layer_graph(tmp_path)
+def gated(folder: Path, taken: Collection[int]) -> GraphTask:
+    """A layer whose output counts in a few runs of many alone."""
+    path = layer_graph(folder)
     model = onnx.load(path)
     for node in model.graph.node:
         node.output[:] = ["whole" if name == "y" else name for name in node.output]
@@ -126,11 +128,25 @@ def test_layer_that_matters_in_a_few_runs_alone_is_seen(tmp_path: Path) -> None:
     model.graph.node.append(onnx.helper.make_node("Mul", ["whole", "gate"], ["y"], name="gated"))
     onnx.save(model, path)
     runs = [
-        {**run, "gate": np.full(1, index in (5, 215), np.float32)}
+        {**run, "gate": np.full(1, index in taken, np.float32)}
         for index, run in enumerate(inputs(220))
     ]
-    task = task_of(path, runs, recipe=Recipe(budget=Budget(size_ratio=0.8)))
+    return task_of(path, runs, recipe=Recipe(budget=Budget(size_ratio=0.8)))
+
+
+def test_layer_that_matters_in_a_few_runs_alone_is_seen(tmp_path: Path) -> None:
+    task = gated(tmp_path, {5, 215})
     assert task.prunable(task.original.declaration()) == list(task.original.declaration().axes)
+
+
+@pytest.mark.parametrize(("taken", "part"), [(5, "held-out"), (215, "calibration")])
+def test_layer_that_matters_in_one_part_of_the_runs_alone_stays(
+    taken: int, part: str, tmp_path: Path
+) -> None:
+    """What is lost in runs of the other part would not be noticed, or could not be known."""
+    with pytest.raises(OutputsUnusable, match="send inputs on which they matter") as refused:
+        gated(tmp_path, {taken})
+    assert f"does not change on the {part} runs when all its units" in refused.value.issues[0]
 
 
 @pytest.mark.parametrize(
