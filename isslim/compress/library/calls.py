@@ -40,12 +40,15 @@ def without_targets(calls: Sequence[Any]) -> tuple[list[Any], list[NamedArrays]]
 
     Args:
         calls: the result of `calls_of`; a target is `target:<output>` in a mapping.
+
+    Raises:
+        ArgumentsRefused: when a target cannot become an array.
     """
     found, targets = [], []
-    for call in calls:
+    for number, call in enumerate(calls):
         given = call if isinstance(call, Mapping) else {}
         names = [name for name in given if str(name).startswith(TARGET)]
-        targets.append({name: _array(given[name]) for name in names})
+        targets.append({name: _array(given[name], f"call {number}, {name},") for name in names})
         found.append(
             {name: each for name, each in given.items() if name not in names} if names else call
         )
@@ -77,7 +80,8 @@ def graph_runs(path: Path, value: Any, name: str) -> list[NamedArrays]:
                     f"{', '.join(inputs)}"
                 )
             own = dict(zip(inputs, values, strict=True))
-        found.append({key: _array(each) for key, each in own.items()})
+        place = f"`{name}[{number}]`"
+        found.append({key: _array(each, f"{place}, {key},") for key, each in own.items()})
     return found
 
 
@@ -151,8 +155,32 @@ def _tensors(value: Any) -> Any:
     return tuple(parts) if isinstance(value, tuple) else parts
 
 
-def _array(value: Any) -> Any:
-    return value.detach().cpu().numpy() if isinstance(value, Tensor) else np.asarray(value)
+def _array(value: Any, where: str) -> Any:
+    """An array of numbers, truth values or texts.
+
+    Args:
+        value: an array, a tensor, or nested lists.
+        where: it was given, for errors.
+
+    Raises:
+        ArgumentsRefused: when it is none.
+    """
+    instead = "such as `tensor.float()` or `numpy.array(values, numpy.float32)`"
+    try:
+        found = value.detach().cpu().numpy() if isinstance(value, Tensor) else np.asarray(value)
+    except (TypeError, ValueError) as error:  # nested lists of unequal lengths, bfloat16
+        raise ArgumentsRefused(
+            f"{where} cannot become an array ({error}): give one of one shape and a type that "
+            f"NumPy has, {instead}"
+        ) from error
+    is_text = found.dtype == np.object_
+    objects = [each for each in found.flat if not isinstance(each, str)] if is_text else []
+    if objects:
+        raise ArgumentsRefused(
+            f"{where} holds {type(objects[0]).__name__} objects: give an array of numbers, truth "
+            f"values or texts, {instead}"
+        )
+    return found
 
 
 def _inputs(path: Path, runs: list[Any]) -> list[str]:

@@ -168,17 +168,23 @@ class Compressed:
     def summary(self) -> str:
         """What was gained, in a few lines."""
         original, small = self.variants["original"], self.variants["compressed"]
-        scale = metric_format_of(self.manifest.metric)
         lines = [
             f"{kind_named(self.manifest.task).title}: {original.parameters:,} -> "
             f"{small.parameters:,} parameters ({small.parameters / original.parameters:.0%})",
-            f"{scale.name}: {scale.value(original.metrics[self.manifest.metric])} -> "
-            f"{scale.value(small.metrics[self.manifest.metric])} ({scale.loss(small.loss)})",
+            *self._quality(original, small),
             *changes_of(self.manifest),
             *self._of_module(),
             self.report.verdict,
         ]
         return "\n".join(lines)
+
+    def _quality(self, original: VariantRecord, small: VariantRecord) -> list[str]:
+        """The line of it; none where nothing was kept apart to evaluate it on."""
+        if self.manifest.provenance.not_evaluated is not None:
+            return []
+        scale, metric = metric_format_of(self.manifest.metric), self.manifest.metric
+        values = [scale.value(each.metrics[metric]) for each in (original, small)]
+        return [f"{scale.name}: {' -> '.join(values)} ({scale.loss(small.loss)})"]
 
     def _of_module(self) -> list[str]:
         """Of a module that was exported: its own parameters, and what it or its graph lacks."""
@@ -205,13 +211,13 @@ class Compressed:
 
     def __repr__(self) -> str:
         original, small = self.variants["original"], self.variants["compressed"]
-        scale = metric_format_of(self.manifest.metric)
+        quality = ", ".join(["", *self._quality(original, small)])
         closed = "" if self._is_open else ", closed"
         if self._own is not None and self._own.refusal is not None:
             closed = f", no module{closed}"
         return (
             f"<isslim.Compressed '{self.manifest.name}': {original.parameters:,} -> "
-            f"{small.parameters:,} parameters, {scale.name} {scale.loss(small.loss)}{closed}>"
+            f"{small.parameters:,} parameters{quality}{closed}>"
         )
 
     def close(self) -> None:

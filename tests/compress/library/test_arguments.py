@@ -287,3 +287,28 @@ def test_text_of_an_error_holds_every_issue_and_names_arguments() -> None:
         "send `calibration`: the reason",
         issues,
     )
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (np.ones((12, 2)).astype(object), r"holds float objects: give an array of numbers"),
+        (None, r"holds NoneType objects: give an array"),
+        ([[1, 2], [3]], r"cannot become an array .*: give one of one shape"),
+        (torch.ones(12, 2, dtype=torch.bfloat16), r"cannot become an array .*`tensor.float\(\)`"),
+    ],
+)
+@pytest.mark.parametrize("name", ["ids", "target:scores"])
+def test_what_is_no_array_is_named(name: str, value: Any, expected: str, tmp_path: Path) -> None:
+    runs = [{**run, name: value} for run in recorded(12)]
+    with pytest.raises(ArgumentsRefused, match=rf"`data\[0\]`, {name}, {expected}"):
+        isslim.compress(tagger_graph(tmp_path), runs, budget={"limit": "size", "value": 0.8})
+
+
+def test_no_figure_of_quality_is_shown_where_none_was_taken_apart(tmp_path: Path) -> None:
+    run = [{"ids": np.array([[3]])}]
+    found = isslim.compress(tagger_graph(tmp_path), run, budget={"limit": "size", "value": 0.8})
+    with found:
+        assert "No figure of quality is given" in found.summary()
+        assert "output change" not in found.summary()
+        assert "%" not in repr(found)

@@ -46,6 +46,9 @@ def loss_curve(costs: Curve, measured: Mapping[int, float]) -> Curve:
             f"expected losses at 1 to {len(costs) - 1} steps, got them at {steps.tolist()}"
         )
     losses = np.maximum.accumulate([max(measured[step], LEAST) for step in steps.tolist()])
+    # Of data too few for the units, such as a single step, the criterion is rounding errors of an
+    # inverse, and may even fall.
+    costs = np.maximum.accumulate(costs.clip(min=0.0))
     # Components that the criterion finds free are not: the shape is then a straight line.
     shape = costs + 1e-9 * max(float(costs[-1]), 1e-30) * np.arange(len(costs))
     everywhere = np.arange(len(costs))

@@ -49,3 +49,9 @@ def test_components_that_the_closed_form_finds_free_are_not() -> None:
 def test_steps_that_there_are_not_are_refused(measured: dict[int, float]) -> None:
     with pytest.raises(ValueError, match="expected losses at 1 to 7 steps"):
         loss_curve(COSTS, measured)
+
+
+def test_a_criterion_that_falls_is_a_straight_line() -> None:
+    """Rounding errors of an inverse: of a single step, 1e23 below zero were found."""
+    costs = np.array([0.0, -1e23, -3e23, -2e23, -4e23])
+    np.testing.assert_allclose(loss_curve(costs, {4: 0.4}), [0, 0.1, 0.2, 0.3, 0.4], rtol=1e-9)

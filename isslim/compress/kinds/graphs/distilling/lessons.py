@@ -121,8 +121,9 @@ def lessons_of(
     divided = divide(passages)
     if divided is None:
         raise NotTrainable(
-            "one recorded run was sent, and some of the recordings are held back to compare what "
-            "was learnt: send several runs"
+            "one recorded run is there to learn from, beside those that quality is evaluated on, "
+            "and some of what is learnt from is held back to compare what was learnt: send several "
+            "runs more"
         )
     apart = {} if joint is None else joint.along
     kinds = input_kinds(network, runs.calibration, apart) if recipe.vary_inputs else {}
