@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper
 
-from isslim.compress.onnx.model.attributes import subgraphs
+from isslim.compress.onnx.model.attributes import append_output, subgraphs
 from isslim.compress.onnx.model.gates import Gate, reset_gate
 from isslim.compress.onnx.model.recurrent import H0, LENGTHS, B, R, W, X
 from isslim.compress.onnx.model.split_model import SplitModel, graphs, merge_constants, nodes
@@ -251,11 +251,7 @@ class Observer:
                     if branch is not graph:
                         self._show_nothing(branch, new, kind, rank)
             shown = self._parts.fresh(f"{new}.of")
-            node.output.append(shown)
-            # A Scan may say of each of its stacked outputs along which axis, and in which order.
-            for attribute in node.attribute:
-                if attribute.name in ("scan_output_axes", "scan_output_directions"):
-                    attribute.ints.append(0)
+            append_output(node, shown)
             graph = outer
         _give(top, shown, f"{_SEEN}{name}", kind)
         self._shown[name] = Tensor(f"{_SEEN}{name}", sum(bodies))

@@ -185,3 +185,17 @@ def _find(node: NodeProto, name: str, kind: int) -> AttributeProto | None:
 def _text(value: bytes) -> str:
     """A text that need not be valid UTF-8, since it is only compared and shown."""
     return bytes(value).decode(errors="replace")
+
+
+def append_output(node: NodeProto, name: str) -> None:
+    """Lets an If, a Loop or a Scan give one more output, stacked along a new first axis.
+
+    Args:
+        node: gets it as its last output; in place.
+        name: of the output.
+    """
+    node.output.append(name)
+    # A Scan may say of each of its stacked outputs along which axis, and in which order.
+    for attribute in node.attribute:
+        if attribute.name in ("scan_output_axes", "scan_output_directions"):
+            attribute.ints.append(0)
