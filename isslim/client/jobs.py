@@ -24,6 +24,8 @@ _INSPECTION: TypeAdapter[Inspection | PendingInspection] = TypeAdapter(
     Inspection | PendingInspection
 )
 POLL_SECONDS = 0.3
+PAGE = 1000
+"""Jobs that are asked for at a time."""
 
 
 class JobsClient(Transport):
@@ -105,9 +107,18 @@ class JobsClient(Transport):
         """The current state of a job."""
         return Job.model_validate(self._ask("GET", f"/jobs/{part(job_id)}"))
 
-    def jobs(self) -> list[Job]:
-        """All jobs, newest first."""
-        return _JOBS.validate_python(self._ask("GET", "/jobs"))
+    def jobs(self, limit: int = 100) -> list[Job]:
+        """The newest jobs, newest first.
+
+        Args:
+            limit: how many at most.
+        """
+        found: list[Job] = []
+        query = f"?limit={min(limit, PAGE)}"
+        while query and len(found) < limit:
+            content, query = self._page(f"/jobs{query}")
+            found += _JOBS.validate_python(content)
+        return found[:limit]
 
     def compress_again(self, job_id: str, changes: dict[str, Any]) -> Job:
         """Queues a job on the files of another one.

@@ -106,6 +106,18 @@ class Transport:
         except ValueError as error:
             raise Unreachable(f"what answers at {self.url} is no isslim service") from error
 
+    def _page(self, path: str) -> tuple[Any, str]:
+        """A page of a list, and the query of the next one; empty: there is none.
+
+        Args:
+            path: of the page, with its query.
+        """
+        response = self._raw("GET", path)
+        try:
+            return response.json(), response.links.get("next", {}).get("url", "")
+        except ValueError as error:
+            raise Unreachable(f"what answers at {self.url} is no isslim service") from error
+
     def _raw(self, method: str, path: str, **content: Any) -> httpx.Response:
         try:
             response = self._http.request(method, path, **content)

@@ -30,6 +30,7 @@ from isslim.runtime.errors import (
 from isslim.service.error_shapes import shape_of
 from isslim.service.request_id import request_id
 from isslim.store.errors import (
+    BadCursor,
     CorruptBundle,
     EmptyUpload,
     InUse,
@@ -82,6 +83,7 @@ TABLE: dict[type[Exception], tuple[int, str, str]] = {
     TooLarge: (413, "too-large", "The upload is too large"),
     EmptyUpload: (422, "empty-upload", "The upload is empty"),
     CorruptBundle: (409, "corrupt-bundle", "The bundle is not what its manifest says"),
+    BadCursor: (422, "bad-cursor", "The list has no such page"),
     InUse: (409, "model-in-use", "An alias needs the model"),
     NothingEarlier: (409, "nothing-earlier", "There is nothing to go back to"),
     JobsExceeded: (429, "too-many-jobs", "The key has too many jobs"),

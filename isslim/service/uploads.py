@@ -15,6 +15,7 @@ from starlette.concurrency import run_in_threadpool
 from isslim.service.context import AppContext
 from isslim.service.problems import RequestError, issues_of
 from isslim.settings.service import ServiceSettings
+from isslim.store.uploads import Made
 from isslim.types.jobs import UploadRef
 from isslim.types.kinds.uploads import UPLOAD_FIELDS, UploadField
 from isslim.types.recipe import Recipe
@@ -69,20 +70,23 @@ async def accept_job(
         queue: called in a thread with a reference for each file sent.
 
     Ensures:
-        On any failure - a refusal, the database, a disconnected sender - the files are removed,
-        unless a job needs them.
+        On any failure - a refusal, the database, a disconnected sender - the files are removed
+        that were not there before, unless another request has brought the same since.
     """
     taken: dict[str, UploadRef] = {}
+    made: Made = {}
     queued = False
     try:
         for name, file in files.items():
             if file is not None:
-                taken[name] = await context.uploads.save(_chunks(file), file.filename or "upload")
+                taken[name] = await context.uploads.save(
+                    _chunks(file), file.filename or "upload", made=made
+                )
         result = await run_in_threadpool(queue, taken)
         queued = True
     finally:
-        if not queued and taken:
-            await run_in_threadpool(_forget, context, {upload.sha256 for upload in taken.values()})
+        if not queued and made:
+            await run_in_threadpool(context.uploads.forget, made)
     return result
 
 
@@ -190,8 +194,3 @@ def one_budget(field: str, recipe: Recipe) -> Recipe:
 async def _chunks(file: UploadFile) -> AsyncIterator[bytes]:
     while chunk := await file.read(CHUNK_BYTES):
         yield chunk
-
-
-def _forget(context: AppContext, hashes: set[str]) -> None:
-    for sha256 in hashes - context.queue.needed_uploads():
-        context.uploads.delete(sha256)

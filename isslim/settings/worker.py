@@ -13,7 +13,7 @@ from isslim.settings.memory import memory_bytes
 from isslim.settings.timing import TimingSettings
 from isslim.store.settings import StoreSettings
 from isslim.types.recipe import EVALUATION_NAME, StrictModel
-from isslim.types.units import Bytes, Count, DefaultText, Seconds, Unit
+from isslim.types.units import Bytes, Count, DefaultText, Hours, Seconds, Unit
 
 MOST_MEMORY = "nine tenths of what machine and container have"
 MODEL_PLACE = "{model}"
@@ -92,6 +92,19 @@ class WorkerSettings(StoreSettings, TimingSettings, LogSettings):
         default=3600.0,
         description="how long a job waits for remote storage that does not answer, with its files "
         "or its finished bundle, before it fails",
+    )
+    keep_jobs_days: Annotated[float, Field(ge=0), Unit("days")] = Field(
+        default=0.0,
+        description="after how many days the record of a job that has ended is removed, its model "
+        "apart; 0: never",
+    )
+    keep_uploads_hours: Hours = Field(
+        default=1.0,
+        description="for how long uploads are kept that no job or inspection needs, and the parts "
+        "of bundles that were not completed",
+    )
+    keep_inspections_hours: Hours = Field(
+        default=24.0, description="for how long the result of an inspection is kept"
     )
     inspections_at_once: Count = Field(
         default=2, description="inspections run in parallel, in addition to the one job"

@@ -15,7 +15,8 @@ identifies the content.
 
 - Paths are relative, of letters, digits, `.`, `_`, `-` and `/`; no part is `.` or `..`
   (`isslim.store.paths`).
-- A manifest names data, never code. Unknown fields and versions are refused; version 2 is read.
+- A manifest names data, never code. Unknown versions are refused, and version 2 is read. Fields
+  that a reader does not know are left out: later releases may add optional ones to a version.
 - A reader MUST check the size and hash of every file before it uses one; a file that the manifest
   does not name is an error as well.
 - A bundle is published by copying its files and then its manifest; it is never changed afterwards.

@@ -13,8 +13,8 @@ StoreError
 |-- OutOfSpace          the disk is full; partial files are removed
 |-- Unavailable         the database does not answer now; it may in a moment
 |-- StorageUnavailable  uploads and bundles cannot be read now
+|-- BadCursor           a page of a list does not begin there
 |-- AnotherRelease      a record holds what this release does not know
-|-- DamagedDatabase     the database's file is damaged
 """
 
 from __future__ import annotations
@@ -123,6 +123,17 @@ class StorageUnavailable(StoreError):
     def __init__(self, reason: str) -> None:
         self.reason = reason
         super().__init__(f"the storage of uploads and models cannot be read: {reason}")
+
+
+class BadCursor(StoreError):
+    """A cursor is not one that a list gave out."""
+
+    def __init__(self, cursor: str) -> None:
+        self.cursor = cursor
+        super().__init__(
+            f"'{cursor[:60]}' is no cursor of this list: take the one of its answer, or none to "
+            "begin anew"
+        )
 
 
 class AnotherRelease(StoreError):

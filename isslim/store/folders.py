@@ -9,11 +9,17 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
+from pydantic import TypeAdapter
+
 from isslim.store.errors import NotFound
 from isslim.store.files import atomic_file, sha256_of
 from isslim.store.integrity import MANIFEST, verify
+from isslim.store.leniency import known_part
 from isslim.store.paths import safe_relative
 from isslim.types.manifest import FileRecord, Manifest
+from isslim.types.report import Report
+
+_REPORT = TypeAdapter(Report)
 
 
 @dataclass(frozen=True)
@@ -96,3 +102,8 @@ def id_of(folder: Path) -> str:
         return hashlib.sha256((folder / MANIFEST).read_bytes()).hexdigest()[:16]
     except FileNotFoundError as error:
         raise NotFound("file", MANIFEST) from error
+
+
+def report_of(bundle: OpenBundle) -> Report:
+    """A bundle's report, without the fields that a later release of its format may have added."""
+    return known_part(_REPORT, bundle.path("report.json").read_bytes())

@@ -17,7 +17,8 @@ from sqlalchemy.exc import IntegrityError
 
 from isslim.store.attempts import Elsewhere
 from isslim.store.errors import NotFound
-from isslim.store.job_rows import hashes_in, read_leniently, request_of
+from isslim.store.job_rows import hashes_in, request_of
+from isslim.store.leniency import read_leniently
 from isslim.store.moments import now
 from isslim.store.tables import METADATA
 from isslim.types.inspection import Inspection, PendingInspection
@@ -207,17 +208,24 @@ class InspectionRecords:
         """Hashes of the uploads that unfinished inspections need."""
         return hashes_in(self.active().values())
 
-    def collect_garbage(self, older_than: timedelta = KEPT) -> None:
+    def collect_garbage(self, older_than: timedelta = KEPT) -> list[str]:
         """Removes the results of old requests.
 
         Args:
             older_than: how long ago at least.
+
+        Returns:
+            Which runs were removed, as `<id>-<run>`; at most some hundred, and the rest later.
         """
         old = sa.and_(
             _INSPECTIONS.c.state.not_in(_ACTIVE), _INSPECTIONS.c.created_at < now() - older_than
         )
+        query = sa.select(_INSPECTIONS.c.id, _INSPECTIONS.c.run).where(old).limit(500)
         with self._engine.begin() as connection:
-            connection.execute(_INSPECTIONS.delete().where(old))
+            found = connection.execute(query).all()
+            ids = [row.id for row in found]
+            connection.execute(_INSPECTIONS.delete().where(old, _INSPECTIONS.c.id.in_(ids)))
+        return [f"{row.id}-{row.run}" for row in found]
 
     def _change(self, begun: BegunInspection, **values: Any) -> bool:
         chosen = sa.and_(

@@ -6,20 +6,24 @@ import hashlib
 import os
 from pathlib import Path
 
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from isslim.store.errors import CorruptBundle, NotFound
 from isslim.store.files import sha256_of
+from isslim.store.leniency import known_part
 from isslim.store.paths import safe_relative
 from isslim.types.manifest import Manifest
 
 MANIFEST = "manifest.json"
+_MANIFEST = TypeAdapter(Manifest)
 Fingerprint = list[tuple[str, int, int]]
 """Name, size and modification time (ns) of every file."""
 
 
 def read_manifest(bundle_id: str, path: Path) -> Manifest:
     """The manifest in a file, checked against the id.
+
+    A later release of the same format may have added fields: they are left out.
 
     Args:
         bundle_id: the first 16 hexadecimal digits of the SHA-256 that the file must have.
@@ -36,7 +40,7 @@ def read_manifest(bundle_id: str, path: Path) -> Manifest:
     if hashlib.sha256(content).hexdigest()[:16] != bundle_id:
         raise CorruptBundle(bundle_id, ["manifest.json is not the one that the id names"])
     try:
-        return Manifest.model_validate_json(content)
+        return known_part(_MANIFEST, content)
     except ValidationError as error:
         issues = [
             (".".join(str(part) for part in issue["loc"]), issue["msg"]) for issue in error.errors()

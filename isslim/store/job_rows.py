@@ -11,19 +11,18 @@ import json
 import re
 from collections.abc import Iterable, Sequence
 from datetime import UTC
-from typing import Any, TypeVar
+from typing import Any
 
 import sqlalchemy as sa
 from pydantic import TypeAdapter, ValidationError
 
 from isslim.store.attempts import CURVE, EPOCHS
 from isslim.store.errors import AnotherRelease
+from isslim.store.leniency import issues_of, read_leniently
 from isslim.types.inspection import Inspection
 from isslim.types.jobs import CompressionRequest, Job, JobState, UploadRef
 from isslim.types.problem import Problem
 
-Value = TypeVar("Value")
-Other = TypeVar("Other")
 _INSPECTION, _PROBLEM = TypeAdapter(Inspection), TypeAdapter(Problem)
 _REQUEST = TypeAdapter(CompressionRequest)
 _UNREADABLE = CompressionRequest(model=UploadRef(sha256="0" * 64, filename="?", size_bytes=0))
@@ -82,7 +81,7 @@ def request_of(text: str) -> CompressionRequest:
     try:
         return _REQUEST.validate_json(text)
     except ValidationError as error:
-        raise AnotherRelease(_issues(error)) from error
+        raise AnotherRelease(issues_of(error)) from error
 
 
 def hashes_in(requests: Iterable[str]) -> set[str]:
@@ -107,46 +106,3 @@ def of_another_release(issues: Sequence[str]) -> Problem:
         "release that it was sent to, or send the request again",
         issues=list(issues)[:20],
     )
-
-
-def read_leniently(
-    adapter: TypeAdapter[Value], text: str, otherwise: Other
-) -> tuple[Value | Other, list[str]]:
-    """What can be read of a JSON document, and what cannot.
-
-    Args:
-        adapter: of the values.
-        text: the document.
-        otherwise: the value where nothing can be read.
-
-    Returns:
-        The value without the fields that are not known here, and those as issues.
-    """
-    try:
-        return adapter.validate_json(text), []
-    except ValidationError as error:
-        issues = _issues(error)
-        try:
-            content = json.loads(text)
-            for issue in error.errors():
-                if issue["type"] == "extra_forbidden":
-                    _remove(content, issue["loc"])
-            return adapter.validate_python(content), issues
-        except ValueError:  # that of pydantic and that of JSON
-            return otherwise, issues
-
-
-def _remove(content: Any, place: tuple[int | str, ...]) -> None:
-    """Removes a field from nested lists and objects; the names of alternatives are skipped."""
-    for part in place[:-1]:
-        is_there = isinstance(part, int) if isinstance(content, list) else part in content
-        content = content[part] if is_there else content
-    if isinstance(content, dict):
-        content.pop(place[-1], None)
-
-
-def _issues(error: ValidationError) -> list[str]:
-    return [
-        f"{'.'.join(str(part) for part in issue['loc']) or 'record'}: {issue['msg']}"
-        for issue in error.errors()
-    ]

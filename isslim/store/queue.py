@@ -74,6 +74,35 @@ def inspection_workflow_id_of(inspection_id: str, run: int) -> str:
     return f"{INSPECTION_WORKFLOW}-{inspection_id}-{run}"
 
 
+def put_job(client: DBOSClient, job_id: str, run: int) -> None:
+    """Brings a run of a job to the queue, unless it is there.
+
+    Args:
+        client: of the queue.
+        job_id: which job.
+        run: which run of it.
+    """
+    _put(client, WORKFLOW, QUEUE, workflow_id_of(job_id, run), (job_id, run))
+
+
+def _put(
+    client: DBOSClient, workflow: str, queue: str, workflow_id: str, arguments: tuple[str, int]
+) -> None:
+    """Enqueues a workflow, unless it exists."""
+    options: EnqueueOptions = {
+        "workflow_name": workflow,
+        "queue_name": queue,
+        "workflow_id": workflow_id,
+        "workflow_id_reuse_policy": "return-existing",
+        "app_version": APPLICATION_VERSION,
+    }
+    context = trace_context()
+    if context is not None:
+        # The job's spans hang below the request's, whichever worker runs it.
+        options["otel_context"] = context
+    client.enqueue(options, *arguments)
+
+
 class JobQueue:
     """Requests jobs and inspections; in SQLite by default, in Postgres by configuration.
 
@@ -109,7 +138,7 @@ class JobQueue:
             job, run = self.records.add(job_id, request)
         if job.state is JobState.QUEUED:
             # Idempotent; it completes a request that was interrupted between the two writes.
-            self._put(WORKFLOW, QUEUE, workflow_id_of(job_id, run), job_id, run)
+            put_job(self._client, job_id, run)
             name = request.recipe.name
             _JOBS.info("job queued", extra={"job_id": job_id, "run": run, "model": name})
         return job
@@ -124,27 +153,13 @@ class JobQueue:
         inspection_id = job_id_of(request, owner)
         run = self.inspections.add(inspection_id, request)
         workflow_id = inspection_workflow_id_of(inspection_id, run)
-        self._put(INSPECTION_WORKFLOW, INSPECTION_QUEUE, workflow_id, inspection_id, run)
+        arguments = (inspection_id, run)
+        _put(self._client, INSPECTION_WORKFLOW, INSPECTION_QUEUE, workflow_id, arguments)
         return inspection_id
 
     def inspection(self, inspection_id: str) -> Inspection | PendingInspection:
         """The result of an inspection, or its state."""
         return self.inspections.get(inspection_id)
-
-    def _put(self, workflow: str, queue: str, workflow_id: str, *arguments: object) -> None:
-        """Enqueues a workflow, unless it exists."""
-        options: EnqueueOptions = {
-            "workflow_name": workflow,
-            "queue_name": queue,
-            "workflow_id": workflow_id,
-            "workflow_id_reuse_policy": "return-existing",
-            "app_version": APPLICATION_VERSION,
-        }
-        context = trace_context()
-        if context is not None:
-            # The job's spans hang below the request's, whichever worker runs it.
-            options["otel_context"] = context
-        self._client.enqueue(options, *arguments)
 
     def _is_usable(self, model_id: str) -> bool:
         """Whether a model can be used: its files may have been removed or damaged on disk."""
@@ -158,9 +173,14 @@ class JobQueue:
         """The current state of the job."""
         return self.records.get(job_id)
 
-    def list(self) -> list[Job]:
-        """All jobs, newest first, without their logs."""
-        return self.records.all()
+    def page(self, limit: int, cursor: str | None = None) -> tuple[list[Job], str | None]:
+        """Some jobs, newest first, without their logs; see `JobRecords.page`.
+
+        Args:
+            limit: how many at most.
+            cursor: where the page before ended.
+        """
+        return self.records.page(limit, cursor)
 
     def counts(self) -> dict[str, int]:
         """The number of jobs in each state, with an entry for every state.
@@ -172,8 +192,7 @@ class JobQueue:
 
     def needed_uploads(self) -> set[str]:
         """Hashes of the uploads of all jobs and of unfinished inspections."""
-        of_jobs = {upload.sha256 for job in self.list() for upload in job.request.uploads}
-        return of_jobs | self.inspections.uploads()
+        return self.records.uploads() | self.inspections.uploads()
 
     def forget_model(self, model_id: str) -> None:
         """Records that a model was deleted, so that its request makes it again."""

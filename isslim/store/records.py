@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,8 @@ from dbos import run_dbos_database_migrations
 from sqlalchemy.exc import IntegrityError
 
 from isslim.store.attempts import ACTIVE, Attempts
-from isslim.store.errors import NotFound, Unavailable
-from isslim.store.job_rows import job_of, request_of
+from isslim.store.errors import BadCursor, NotFound, Unavailable
+from isslim.store.job_rows import hashes_in, job_of, request_of
 from isslim.store.migrations import migrate
 from isslim.store.moments import now
 from isslim.store.private import Private
@@ -29,6 +30,8 @@ from isslim.types.jobs import CompressionRequest, Job, JobState
 
 DAMAGED = "XX"
 """Postgres's class of errors that say that its files are not what it has written."""
+_LARGE = {"log", "inspection", "points", "epochs"}
+_LISTED = [column for column in JOBS.c if column.name not in _LARGE]
 
 
 @dataclass(frozen=True)
@@ -165,11 +168,34 @@ class JobRecords:
         """Which run of the job is the current one."""
         return int(self._row(job_id).run)
 
-    def all(self) -> list[Job]:
-        """All jobs, newest first, without their logs, inspections, points and epochs."""
+    def page(self, limit: int, cursor: str | None = None) -> tuple[list[Job], str | None]:
+        """Some jobs, newest first, without their logs, inspections, points and epochs.
+
+        Args:
+            limit: how many at most.
+            cursor: where the page before ended; None: begins with the newest.
+
+        Returns:
+            The jobs, and where the next page begins; None: there are no more.
+
+        Raises:
+            BadCursor: when the cursor is none of this table.
+        """
+        query = sa.select(*_LISTED).order_by(JOBS.c.created_at.desc(), JOBS.c.id.desc())
+        if cursor is not None:
+            moment, job_id = _place(cursor)
+            query = query.where(
+                sa.or_(
+                    JOBS.c.created_at < moment,
+                    sa.and_(JOBS.c.created_at == moment, JOBS.c.id < job_id),
+                )
+            )
         with self.engine.connect() as connection:
-            rows = connection.execute(JOBS.select().order_by(JOBS.c.created_at.desc())).all()
-        return [job_of(row, whole=False) for row in rows]
+            rows = connection.execute(query.limit(limit + 1)).all()
+        more = len(rows) > limit
+        last = rows[limit - 1] if more else None
+        following = None if last is None else f"{last.created_at.isoformat()}~{last.id}"
+        return [job_of(row, whole=False) for row in rows[:limit]], following
 
     def active(self) -> list[ActiveJob]:
         """All jobs that have not ended, as far as this release knows, newest first."""
@@ -179,6 +205,28 @@ class JobRecords:
         with self.engine.connect() as connection:
             rows = connection.execute(query.order_by(JOBS.c.created_at.desc())).all()
         return [ActiveJob(*row) for row in rows]
+
+    def uploads(self) -> set[str]:
+        """Hashes of the uploads of all jobs, whichever release wrote them."""
+        with self.engine.connect() as connection:
+            return hashes_in(connection.execute(sa.select(JOBS.c.request)).scalars())
+
+    def remove_old(self, older_than: timedelta) -> list[str]:
+        """Removes some records of jobs that ended long ago; their models stay.
+
+        Args:
+            older_than: how long ago at least.
+
+        Returns:
+            Which runs were removed, as `<id>-<run>`; none: there are no more.
+        """
+        ended = [state for state in JobState if state.ended]
+        old = sa.and_(JOBS.c.state.in_(ended), JOBS.c.updated_at < now() - older_than)
+        with self.engine.begin() as connection:
+            rows = connection.execute(sa.select(JOBS.c.id, JOBS.c.run).where(old).limit(500)).all()
+            # The same request may have begun a new run meanwhile.
+            connection.execute(JOBS.delete().where(old, JOBS.c.id.in_([row.id for row in rows])))
+        return [f"{row.id}-{row.run}" for row in rows]
 
     def counts(self) -> dict[str, int]:
         """How many jobs are in each state."""
@@ -226,6 +274,17 @@ class JobRecords:
         return row
 
 
+def _place(cursor: str) -> tuple[datetime, str]:
+    moment, _, job_id = cursor.partition("~")
+    try:
+        found = datetime.fromisoformat(moment)
+    except ValueError as error:
+        raise BadCursor(cursor) from error
+    if found.tzinfo is not None or not job_id or "\0" in job_id:
+        raise BadCursor(cursor)
+    return found, job_id
+
+
 @contextmanager
 def _opening(url: str) -> Iterator[None]:
     """Names the database that cannot be opened, without its password; for whoever starts us."""
@@ -241,6 +300,8 @@ def _opening(url: str) -> Iterator[None]:
 
 def _passing(context: sa.engine.ExceptionContext) -> None:
     """Converts the errors of a database that is away, or damaged, to one class."""
+    if context.is_pre_ping:  # a connection that was cut is replaced: nobody is told
+        return
     fault, cause = context.sqlalchemy_exception, context.original_exception
     state = getattr(cause, "sqlstate", None) or ""
     away = isinstance(fault, sa.exc.OperationalError | sa.exc.InterfaceError)

@@ -10,7 +10,8 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 
 import sqlalchemy as sa
@@ -18,11 +19,11 @@ from sqlalchemy.exc import IntegrityError
 
 from isslim.store.bundles import BundleStore
 from isslim.store.errors import CorruptBundle, NotFound
+from isslim.store.folders import report_of
 from isslim.store.queue import JobQueue
 from isslim.store.tables import METADATA
 from isslim.types.jobs import CompressionRequest, FrontPoint, Job, JobState, Sweep
 from isslim.types.manifest import CurvePoint
-from isslim.types.report import Report
 
 MAX_VARIATIONS = 32
 _SWEEPS = sa.Table(
@@ -101,19 +102,22 @@ class SweepStore:
         return self.get(sweep_id)
 
     def _read(self, row: sa.Row[tuple[object, ...]]) -> Sweep:
-        jobs = [
-            self._queue.get(job_id).model_copy(update={"log": []})
-            for job_id in json.loads(row.jobs)
-        ]
+        jobs = [job.model_copy(update={"log": []}) for job in self._jobs(json.loads(row.jobs))]
         return Sweep(
             id=row.id,
             name=row.name,
             created_at=row.created_at.replace(tzinfo=UTC),
             state=state_of([job.state for job in jobs]),
-            progress=sum(1.0 if job.state.ended else job.progress for job in jobs) / len(jobs),
+            progress=_mean([1.0 if job.state.ended else job.progress for job in jobs]),
             jobs=jobs,
             front=pareto([point for job in jobs for point in self._points(job)]),
         )
+
+    def _jobs(self, job_ids: Sequence[str]) -> Iterator[Job]:
+        """The jobs that there still are: ended ones are not kept for ever."""
+        for job_id in job_ids:
+            with suppress(NotFound):
+                yield self._queue.get(job_id)
 
     def _points(self, job: Job) -> list[FrontPoint]:
         if job.model_id is None:
@@ -122,7 +126,7 @@ class SweepStore:
             bundle = self._bundles.open(job.model_id)
         except (NotFound, CorruptBundle):
             return []  # deleted or damaged since
-        report = Report.model_validate_json(bundle.path("report.json").read_bytes())
+        report = report_of(bundle)
         published = [
             FrontPoint(
                 job_id=job.id,
@@ -172,9 +176,13 @@ def _tried(job_id: str, point: CurvePoint) -> FrontPoint:
     )
 
 
+def _mean(shares: Sequence[float]) -> float:
+    return sum(shares) / len(shares) if shares else 1.0
+
+
 def state_of(jobs: Sequence[JobState]) -> JobState:
-    """The state of a sweep whose jobs are in these."""
-    states = set(jobs)
+    """The state of a sweep whose jobs are in these; without any it has ended."""
+    states = set(jobs) or {JobState.SUCCEEDED}
     if states == {JobState.QUEUED}:
         return JobState.QUEUED
     if not all(state.ended for state in states):

@@ -19,6 +19,10 @@ from isslim.store.files import noticing_full_disk, sha256_of
 from isslim.store.settings import StoreSettings
 from isslim.types.jobs import UploadRef
 
+Stamp = tuple[int, int]
+Made = dict[str, Stamp]
+"""Uploads by hash that a request has brought, with the stamps of their files."""
+
 
 class UploadStore:
     """Content-addressed uploads in artifact storage, as `uploads/<sha256>`."""
@@ -30,7 +34,11 @@ class UploadStore:
         self._clock = StorageClock(lambda: folder_time(self._arriving))
 
     async def save(
-        self, chunks: AsyncIterator[bytes], filename: str, limit_bytes: int | None = None
+        self,
+        chunks: AsyncIterator[bytes],
+        filename: str,
+        limit_bytes: int | None = None,
+        made: Made | None = None,
     ) -> UploadRef:
         """Stores a stream.
 
@@ -38,6 +46,7 @@ class UploadStore:
             chunks: the content.
             filename: from the sender; only its last part is kept, and only for messages.
             limit_bytes: in place of the settings' limit.
+            made: gets what was not there before, for `forget`.
 
         Raises:
             TooLarge: as soon as the limit is exceeded.
@@ -65,7 +74,13 @@ class UploadStore:
             upload = UploadRef(sha256=digest.hexdigest(), filename=name, size_bytes=size)
             # It is written even when it exists: that renews its time, so that garbage collection
             # keeps it.
+            stamp = _stamp(arriving)
+            is_new = made is not None and (
+                upload.sha256 in made or not self._artifacts.exists(_name(upload.sha256))
+            )
             await asyncio.to_thread(self._artifacts.move_in, _name(upload.sha256), arriving)
+            if made is not None and is_new:
+                made[upload.sha256] = stamp
             return upload
         finally:
             arriving.unlink(missing_ok=True)
@@ -96,6 +111,21 @@ class UploadStore:
         """Whether an upload is in storage, to look before a job is queued on it."""
         return self._artifacts.exists(_name(upload.sha256))
 
+    def forget(self, made: Made) -> None:
+        """Removes what a refused request has brought, unless another has sent the same since.
+
+        What lies in remote storage is left to `collect_garbage`: who sent it last cannot be told.
+
+        Args:
+            made: by `save`.
+        """
+        for sha256, stamp in made.items():
+            if self._artifacts.folder is not None:
+                with suppress(FileNotFoundError):
+                    path = self._artifacts.folder / _name(sha256)
+                    if _stamp(path) == stamp:
+                        path.unlink()
+
     def delete(self, sha256: str) -> None:
         """Removes an upload, if it exists."""
         self._artifacts.delete([_name(sha256)])
@@ -124,3 +154,9 @@ class UploadStore:
 
 def _name(sha256: str) -> str:
     return f"uploads/{sha256}"
+
+
+def _stamp(path: Path) -> Stamp:
+    """What tells a file from another of the same content, also after it was moved."""
+    status = path.stat()
+    return status.st_ino, status.st_mtime_ns

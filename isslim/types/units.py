@@ -24,6 +24,7 @@ class DefaultText:
 
 Bytes = Annotated[int, Field(ge=1), Unit("bytes")]
 Seconds = Annotated[float, Field(gt=0), Unit("seconds")]
+Hours = Annotated[float, Field(gt=0), Unit("hours")]
 Count = Annotated[int, Field(ge=1), Unit("count")]
 Url = Annotated[str, Unit("URL")]
 OptionalUrl = Annotated[str | None, Unit("URL")]

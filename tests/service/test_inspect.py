@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from fastapi.testclient import TestClient
 
-from isslim.compress.worker.garbage import collect_garbage
+from isslim.compress.worker.garbage import Keep, Stores, collect_garbage
 from isslim.service.main import create_app
 from isslim.settings.service import ServiceSettings
 from isslim.store.bundles import BundleStore
@@ -71,10 +71,13 @@ def test_slow_answer_is_found_where_the_service_says(
     # refused.
     before = uploads(house)
     assert len(before) == 2
-    queue, bundles = JobQueue(house), BundleStore(house)
+    queue = JobQueue(house)
+    stores = Stores(
+        queue.records, queue.inspections, house.work, UploadStore(house), BundleStore(house)
+    )
     for path in before:
         os.utime(path, (0, 0))
-    collect_garbage(queue.records, queue.inspections, house.work, UploadStore(house), bundles)
+    collect_garbage(stores, Keep())
     assert uploads(house) == before
     answer = Inspection(understood=True, layout="two layers")
     assert answer_inspection(queue.inspections, pending.json()["id"], answer)
@@ -82,7 +85,7 @@ def test_slow_answer_is_found_where_the_service_says(
     assert found.status_code == 200
     assert Inspection.model_validate(found.json()) == answer
     # Answered: nobody needs the uploads any more.
-    collect_garbage(queue.records, queue.inspections, house.work, UploadStore(house), bundles)
+    collect_garbage(stores, Keep())
     assert uploads(house) == []
     queue.close()
     held.close()

@@ -14,9 +14,10 @@ from dbos import DBOSClient
 
 from isslim.store.artifacts import Artifacts
 from isslim.store.bundles import BundleStore
-from isslim.store.errors import NotFound
+from isslim.store.errors import AnotherRelease, BadCursor, NotFound
 from isslim.store.folders import seal
 from isslim.store.integrity import MANIFEST
+from isslim.store.job_rows import hashes_in
 from isslim.store.queue import (
     JobQueue,
     inspection_workflow_id_of,
@@ -111,7 +112,7 @@ def test_request_is_queued_once(queue: JobQueue, workflows: DBOSClient) -> None:
     assert asked(workflows) == {f"{job.id}-1": (WORKFLOW, QUEUE, APPLICATION_VERSION, "ENQUEUED")}
     assert arguments_of(workflows, f"{job.id}-1") == (job.id, 1)
     assert queue.get(job.id) == job
-    assert queue.list() == [job]
+    assert queue.page(9) == ([job], None)
 
 
 def test_request_that_died_between_the_two_writes_is_mended(
@@ -242,13 +243,69 @@ def test_states_are_counted(queue: JobQueue) -> None:
     assert queue.counts() == expected
 
 
-def test_uploads_of_all_jobs_and_of_open_inspections_are_needed(queue: JobQueue) -> None:
-    job = CompressionRequest(model=upload("0"), train=upload("1"), recipe=Recipe())
-    queue.cancel(queue.enqueue(job).id)
-    looked_at, answered = request("2"), request("3")
-    queue.inspect(looked_at)
-    answer(queue.inspections, queue.inspect(answered), Inspection(understood=True))
-    assert queue.needed_uploads() == {digit * 64 for digit in "012"}
+def test_pages_hold_every_job_once_newest_first(queue: JobQueue) -> None:
+    jobs = [queue.enqueue(request(digit)).id for digit in "0123456"]
+    with queue.records.engine.begin() as connection:  # of one moment, as a sweep's are
+        connection.execute(sa.text("update iss_jobs set created_at = '2026-12-01 10:00:00.500000'"))
+        connection.execute(
+            sa.text("update iss_jobs set created_at = '2026-12-02 10:00:00.000000' where id = :id"),
+            {"id": jobs[3]},
+        )
+    found, cursor, pages = list[str](), None, 0
+    while pages == 0 or (cursor is not None and pages < 9):
+        page, cursor = queue.page(3, cursor)
+        found += [job.id for job in page]
+        pages += 1
+    assert (pages, found[0]) == (3, jobs[3])
+    assert sorted(found) == sorted(jobs)
+    assert queue.page(7)[1] is None
+    for wrong in ("", "x", "2026-12-01", "2026-12-01T10:00:00", "2026-12-01T10:00:00+00:00~a"):
+        with pytest.raises(BadCursor, match="no cursor"):
+            queue.page(3, wrong)
+
+
+def spoil(queue: JobQueue, job: str, **values: str) -> None:
+    """Writes into the row of a job what another release might have written."""
+    assignments = ", ".join(f"{name} = :{name}" for name in values)
+    with queue.records.engine.begin() as connection:
+        connection.execute(
+            sa.text(f"update iss_jobs set {assignments} where id = :job"), values | {"job": job}
+        )
+
+
+def test_rows_of_another_release_break_no_list(queue: JobQueue) -> None:
+    known = queue.enqueue(request("0"))
+    added, state, unreadable, figures = (queue.enqueue(request(each)).id for each in "1234")
+    content = json.loads(request("1").model_dump_json())
+    content["recipe"]["rotate_everything"] = True
+    content["adapter"] = content["model"]
+    spoil(queue, added, request=json.dumps(content))
+    spoil(queue, state, state="paused")
+    spoil(queue, unreadable, request='{"model": "a URL", "sha256": "' + "9" * 64 + '"}')
+    spoil(queue, figures, curve='[{"energy": 3}]', problem='{"kind": "k"}', inspection="[]")
+    jobs = {job.id: job for job in queue.page(9)[0]}
+    assert jobs[known.id] == known
+    assert jobs[added].request == request("1")
+    problem = jobs[added].problem
+    assert problem is not None
+    assert problem.kind == "another-release"
+    assert sorted(problem.issues) == [
+        "adapter: Extra inputs are not permitted",
+        "recipe.rotate_everything: Extra inputs are not permitted",
+    ]
+    assert jobs[state].state is JobState.FAILED
+    assert jobs[state].problem is not None
+    assert jobs[unreadable].request.model.filename == "?"
+    assert jobs[figures].curve == []
+    assert queue.get(figures).inspection is None
+    assert queue.counts()["queued"] == 4
+    # None of them loses its files.
+    active = queue.records.active()
+    needed = hashes_in(each.request for each in active)
+    assert {digit * 64 for digit in "01249"} - {"3" * 64} <= needed
+    for job in (added, unreadable):
+        with pytest.raises(AnotherRelease):
+            queue.records.request_of(job)
 
 
 def test_unknown_ids_are_refused(queue: JobQueue) -> None:

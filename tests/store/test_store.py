@@ -67,6 +67,28 @@ def test_upload_is_kept_once_under_its_hash(settings: StoreSettings, tmp_path: P
         store.fetch(ref, tmp_path / "other")
 
 
+def test_refused_upload_removes_only_what_its_own_request_brought(
+    settings: StoreSettings,
+) -> None:
+    store = UploadStore(settings)
+    mine, stranger, another = dict[str, tuple[int, int]](), dict[str, tuple[int, int]](), {}
+    ref = asyncio.run(store.save(pieces(b"abc"), "x", made=mine))
+    asyncio.run(store.save(pieces(b"abc"), "y", made=stranger))
+    asyncio.run(store.save(pieces(b"other"), "z", made=stranger))
+    assert (len(mine), len(stranger)) == (1, 1)  # the same content was there
+    store.forget(stranger)
+    assert store.holds(ref)
+    # Nor does mine, once it was sent again by another: that request counts on it.
+    asyncio.run(store.save(pieces(b"abc"), "y", made=another))
+    store.forget(mine)
+    assert store.holds(ref)
+    alone = dict[str, tuple[int, int]]()
+    last = asyncio.run(store.save(pieces(b"alone"), "x", made=alone))
+    asyncio.run(store.save(pieces(b"alone"), "x", made=alone))  # twice in one request
+    store.forget(alone)
+    assert not store.holds(last)
+
+
 def test_sweep_removes_old_uploads_that_no_job_needs(settings: StoreSettings) -> None:
     store = UploadStore(settings)
     needed, other = save(store, b"needed"), save(store, b"other")
@@ -214,6 +236,53 @@ def test_a_bundle_of_another_release_is_refused_with_what_to_do(
     assert [listed.issues for listed in store.listed() if listed.id == name] == [
         [f"{MANIFEST}: {told}"]
     ]
+
+
+def test_optional_field_of_a_later_release_is_no_damage(
+    copy: tuple[BundleStore, str, Path],
+) -> None:
+    store, _, folder = copy
+    written = json.loads((folder / MANIFEST).read_bytes())
+    written["energy_joules"] = 3.5
+    written["variants"][0]["colour"] = "red"
+    written["recipe"]["budget"]["colour"] = "red"
+    later = json.dumps(written).encode()
+    name = hashlib.sha256(later).hexdigest()[:16]
+    shutil.copytree(folder, folder.with_name(name))
+    (folder.with_name(name) / MANIFEST).write_bytes(later)
+    opened = store.open(name)
+    assert opened.manifest.variants == store.open(folder.name).manifest.variants
+    assert [each.issues for each in store.listed()] == [[], []]
+    written["metric"] = 3
+    wrong = json.dumps(written).encode()
+    name = hashlib.sha256(wrong).hexdigest()[:16]
+    shutil.copytree(folder, folder.with_name(name))
+    (folder.with_name(name) / MANIFEST).write_bytes(wrong)
+    with pytest.raises(CorruptBundle, match="metric"):
+        store.open(name)
+
+
+def test_staged_bundle_appears_by_its_manifest_alone(
+    copy: tuple[BundleStore, str, Path], tmp_path: Path
+) -> None:
+    store, bundle_id, folder = copy
+    made = tmp_path / "made"
+    shutil.copytree(folder, made)
+    store.delete(bundle_id)
+    assert not store.complete(bundle_id)
+    for ending in ("discarded", "completed"):
+        assert store.stage(made) == bundle_id
+        assert not store.exists(bundle_id)
+        assert store.listed() == []
+        if ending == "discarded":
+            store.discard(bundle_id)
+            assert not store.complete(bundle_id)
+    assert store.stage(made) == bundle_id
+    assert store.complete(bundle_id)
+    assert store.complete(bundle_id)  # again, as after an interruption
+    store.discard(bundle_id)  # comes too late
+    assert store.open(bundle_id).id == bundle_id
+    assert not list((folder.parent.parent / "staged").glob("*/*"))
 
 
 def test_publishing_is_whole_or_nothing(

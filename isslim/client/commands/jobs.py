@@ -17,14 +17,15 @@ from isslim.client.commands.options import HERE, AsJson, JobName, Url
 from isslim.client.plain import visible
 from isslim.types.jobs import Job
 
+Limit = Annotated[int, typer.Option(min=1, help="most jobs that are listed")]
 Follow = Annotated[bool, typer.Option("--follow", "-f", help="go on until the job has ended")]
 
 
-def list_jobs(url: Url = HERE, as_json: AsJson = False) -> None:
+def list_jobs(limit: Limit = 100, url: Url = HERE, as_json: AsJson = False) -> None:
     """Lists the jobs, newest first."""
     answers = Answers(as_json)
     with Client(url) as client:
-        found = client.jobs()
+        found = client.jobs(limit)
     answers.give(found, lambda: show.jobs_table(found))
 
 

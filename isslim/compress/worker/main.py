@@ -21,7 +21,7 @@ from contextlib import suppress
 
 from dbos import DBOS, DBOSClient
 
-from isslim.compress.worker.garbage import collect_garbage
+from isslim.compress.worker.garbage import Keep, Stores, collect_garbage
 from isslim.compress.worker.heart import Heart
 from isslim.compress.worker.job_events import JobEvents
 from isslim.compress.worker.metrics import WorkerMetrics
@@ -39,6 +39,8 @@ from isslim.store.inspections import InspectionRecords
 from isslim.store.liveness import Watch, locks_of, recover_dead_peers
 from isslim.store.locks import Held, Locks, executor_ids
 from isslim.store.queue import inspection_workflow_id_of, workflow_id_of
+from isslim.store.reconciliation import LOOK_SECONDS as RECONCILE_SECONDS
+from isslim.store.reconciliation import Reconciler
 from isslim.store.records import JobRecords
 from isslim.store.tracing import begin_tracing, end_tracing, is_tracing
 from isslim.store.uploads import UploadStore
@@ -89,9 +91,7 @@ def main() -> int:
     stopped = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopped.set())
-    inspections = InspectionRecords(records.engine, records.hide)
-    # The same ones all the time: they know when a clock was set.
-    uploads, bundles = UploadStore(settings), BundleStore(settings)
+    inspections, bundles = InspectionRecords(records.engine, records.hide), BundleStore(settings)
     heart, watch = Heart(locks, executor_id, held), Watch(locks)
     heart.start()
     client = DBOSClient(system_database_url=records.url)
@@ -112,25 +112,11 @@ def main() -> int:
         limits=Limits(settings.job_memory_bytes, settings.stage_seconds, settings.still_seconds),
         is_leaving=stopped.is_set,
     )
-
-    def remove_unneeded() -> None:
-        collect_garbage(records, inspections, settings.work, uploads, bundles)
-
+    remove_unneeded = _cleaner(settings, worker, inspections, client)
     events = JobEvents(records, metrics)
     _launch(settings, worker, inspections, executor_id, remove_unneeded, events)
     remove_unneeded()
-    reaper = threading.Thread(
-        target=recover_dead_peers,
-        args=(
-            client,
-            watch,
-            executor_id,
-            stopped,
-            lambda workflow_id: _is_wanted(records, inspections, workflow_id),
-        ),
-        daemon=True,
-    )
-    reaper.start()
+    _look_for_jobs(worker, inspections, client, executor_id, stopped)
     sys.stderr.write(f"worker '{executor_id}' is ready\n")
     while not stopped.wait(GARBAGE_SECONDS):
         with suppress(Exception):  # what is left is removed the next time
@@ -152,6 +138,56 @@ def _open(settings: WorkerSettings) -> tuple[JobRecords, Locks] | None:
     except Unavailable as fault:
         sys.stderr.write(f"isslim worker: the database does not answer: {fault.reason}\n")
         return None
+
+
+def _cleaner(
+    settings: WorkerSettings,
+    worker: Worker,
+    inspections: InspectionRecords,
+    client: DBOSClient,
+) -> Callable[[], None]:
+    """What removes what nobody needs; always the same stores, which know when a clock was set."""
+    stores = Stores(
+        worker.records,
+        inspections,
+        settings.work,
+        UploadStore(settings),
+        worker.bundles,
+        lambda workflow_ids: client.delete_workflows(workflow_ids) if workflow_ids else None,
+    )
+    keep = Keep(
+        settings.keep_jobs_days, settings.keep_uploads_hours, settings.keep_inspections_hours
+    )
+    return lambda: collect_garbage(stores, keep)
+
+
+def _look_for_jobs(
+    worker: Worker,
+    inspections: InspectionRecords,
+    client: DBOSClient,
+    executor_id: str,
+    stopped: threading.Event,
+) -> None:
+    """Begins to look for jobs of dead workers, and for those that wait for nobody."""
+    records = worker.records
+
+    def is_wanted(workflow_id: str) -> bool:
+        return _is_wanted(records, inspections, workflow_id)
+
+    reconciler = Reconciler(records.engine, client, worker.watch.is_dead)
+    for target, arguments in (
+        (recover_dead_peers, (client, worker.watch, executor_id, stopped, is_wanted)),
+        (_reconcile, (reconciler, stopped)),
+    ):
+        threading.Thread(target=target, args=arguments, daemon=True).start()
+
+
+def _reconcile(reconciler: Reconciler, stopped: threading.Event) -> None:
+    while not stopped.wait(RECONCILE_SECONDS):
+        try:
+            reconciler.look()
+        except Exception:  # whatever failed, the next look is another try
+            _LOG.exception("looking for jobs that wait for nobody failed")
 
 
 def _launch(

@@ -7,8 +7,9 @@ import hashlib
 import time
 from collections.abc import AsyncIterator
 from typing import Annotated, Any
+from urllib.parse import urlencode
 
-from fastapi import Depends, Header, Request, Response
+from fastapi import Depends, Header, Query, Request, Response
 from fastapi.responses import StreamingResponse
 from fastapi.sse import KEEPALIVE_COMMENT, format_sse_event
 from pydantic import ValidationError
@@ -29,6 +30,8 @@ from isslim.types.schemas.problems import ProblemDocument
 
 router = checked_router("/jobs", tag="jobs")
 UNKNOWN: dict[int | str, dict[str, Any]] = {404: {"model": ProblemDocument}}
+LISTED, MAX_LISTED = 100, 1000
+"""Jobs on a page: without a wish, and at most."""
 POLL_SECONDS, PING_SECONDS, RETRY_MS = 0.3, 5.0, 1000
 """Of event streams: how often the job is read, the longest silence, the pause before a client
 connects again."""
@@ -43,10 +46,38 @@ class EventStream(StreamingResponse):
         super().__init__(events, headers={"cache-control": "no-cache", "x-accel-buffering": "no"})
 
 
-@router.get("", summary="All jobs, newest first")
-def list_jobs(context: Context, caller: Asking) -> list[Job]:
-    """All jobs without their logs; with a key, its own."""
-    return seen_jobs(context, caller, context.queue.list())
+@router.get(
+    "",
+    summary="Jobs, newest first, a page at a time",
+    responses={422: {"model": ProblemDocument}},
+)
+def list_jobs(
+    context: Context,
+    caller: Asking,
+    response: Response,
+    limit: Annotated[
+        int, Query(ge=1, le=MAX_LISTED, description="jobs on a page", examples=[20])
+    ] = LISTED,
+    cursor: Annotated[
+        str | None,
+        Query(
+            description="where the page begins, as the answer before names it; without it: at the "
+            "newest job",
+            max_length=200,
+            examples=["2026-11-24T12:00:00~419642ce19b52b52119a"],
+        ),
+    ] = None,
+) -> list[Job]:
+    """Jobs without their logs; the header `Link` (`rel="next"`) names the next page, if any.
+
+    With a key, its own jobs: a page of them may be shorter than asked for, or empty.
+    """
+    found, following = context.queue.page(limit, cursor)
+    if following is not None:
+        # Relative, so that it is right behind any proxy.
+        query = urlencode({"limit": limit, "cursor": following})
+        response.headers["link"] = f'<?{query}>; rel="next"'
+    return seen_jobs(context, caller, found)
 
 
 @router.get("/{job_id}", summary="One job with the tail of its log", responses=UNKNOWN)

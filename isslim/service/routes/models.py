@@ -15,6 +15,7 @@ from isslim.service.parameters import FilePath, ModelName
 from isslim.service.problems import answer, describe
 from isslim.service.routing import checked_router
 from isslim.store.bundles import ListedBundle
+from isslim.store.folders import report_of
 from isslim.types.manifest import FileRecord
 from isslim.types.report import Report
 from isslim.types.schemas.figures import manifest_view, variant_views
@@ -87,7 +88,7 @@ def get_model(model: ModelName, context: Context) -> ModelDetail:
 def get_report(model: ModelName, context: Context) -> Report:
     """The search's candidates; for question answering also samples of the variants' answers."""
     bundle = context.models.bundles.open(context.models.resolve(model))
-    return Report.model_validate_json(bundle.path("report.json").read_bytes())
+    return report_of(bundle)
 
 
 @router.head("/{model}/card", include_in_schema=False)

@@ -15,7 +15,7 @@ import pytest
 from fastapi.testclient import TestClient
 from httpx import Response
 
-from isslim.compress.worker.garbage import collect_garbage
+from isslim.compress.worker.garbage import Keep, Stores, collect_garbage
 from isslim.compress.worker.publication import promote
 from isslim.service.main import create_app
 from isslim.service.routes import jobs as job_routes
@@ -60,7 +60,9 @@ class House:
 @pytest.fixture
 def house(tmp_path: Path, published: Published) -> Iterator[House]:
     home = tmp_path / "home"
-    shutil.copytree(published.settings.home / "artifacts", home / "artifacts")
+    # Without the uploads that other tests have left there.
+    bundles = Path("artifacts", "bundles")
+    shutil.copytree(published.settings.home / bundles, home / bundles)
     both = [Scope.COMPRESS, Scope.SCORE]
     keys = make_keys(tmp_path, ann=both, ben=both, eve=[Scope.READ], root=[Scope.ADMIN])
     settings = ServiceSettings(home=home, api_keys_file=keys.file)
@@ -294,8 +296,9 @@ def test_what_is_gone_counts_no_more(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
     def collect() -> None:
         bundles = BundleStore(settings)
-        stores = (InspectionRecords(records.engine), settings.work, UploadStore(settings), bundles)
-        collect_garbage(records, *stores)
+        inspections, uploads = InspectionRecords(records.engine), UploadStore(settings)
+        stores = Stores(records, inspections, settings.work, uploads, bundles)
+        collect_garbage(stores, Keep())
 
     def count(table: Any) -> int:
         with records.engine.connect() as connection:
