@@ -15,6 +15,7 @@ import isslim
 from isslim.client.commands import (
     aliases,
     asking,
+    backup,
     compressing,
     demo,
     doctor,
@@ -117,6 +118,8 @@ command(_keys, "new")(keys.new)
 app.add_typer(_keys, name="keys")
 
 command(app, "doctor")(doctor.doctor)
+command(app, "backup")(backup.backup)
+command(app, "restore")(backup.restore)
 command(app, "demo")(demo.demo)
 command(app, "serve")(serving.serve)
 command(app, "worker")(serving.worker)

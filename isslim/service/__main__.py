@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 
 from isslim.service import logs
 from isslim.service.supervision.many import serve_many
@@ -10,11 +11,17 @@ from isslim.service.supervision.plan import plan_of
 from isslim.settings.cores import cores
 from isslim.settings.environment import read_or_exit
 from isslim.settings.service import ServiceSettings
+from isslim.store.database_check import check_database
+from isslim.store.errors import DamagedDatabase
 
 
 def main() -> None:
     """Serves until it is asked to stop, and then for at most a few seconds more."""
     settings = read_or_exit(ServiceSettings, "isslim service")
+    try:
+        check_database(settings)
+    except DamagedDatabase as damaged:
+        sys.exit(f"isslim service: {damaged}")
     logs.configure(settings)
     if settings.exposure is not None:
         logging.getLogger("service.access").warning("%s", settings.exposure)

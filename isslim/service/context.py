@@ -26,6 +26,7 @@ from isslim.store.aliases import AliasStore
 from isslim.store.audit import AuditStore
 from isslim.store.bundles import BundleStore
 from isslim.store.comparisons import ComparisonStore
+from isslim.store.database_check import DatabaseCheck
 from isslim.store.keys import shared_key
 from isslim.store.liveness import locks_of
 from isslim.store.locks import Locks
@@ -62,6 +63,7 @@ class AppContext:
         trials: of aliases' shadows and canaries.
         latency_cache: earlier latency comparisons.
         siblings: the service's other processes.
+        database_check: whether its file is whole.
         ending: set when the process was asked to stop; event streams end then.
     """
 
@@ -84,6 +86,7 @@ class AppContext:
     trials: Trials
     latency_cache: LatencyCache
     siblings: Siblings
+    database_check: DatabaseCheck
     ending: threading.Event = field(default_factory=threading.Event)
 
     @classmethod
@@ -129,6 +132,7 @@ class AppContext:
             trials=Trials(models, executor, admission, metrics.trials, ComparisonStore(engine)),
             latency_cache=LatencyCache(siblings),
             siblings=siblings,
+            database_check=DatabaseCheck(settings),
         )
 
     def heard(self) -> Mapping[str, Callable[..., object]]:
@@ -181,6 +185,7 @@ class AppContext:
             StoreError: when one of them cannot.
         """
         counts = self.queue.counts()
+        self.database_check.raise_damage()
         self.models.bundles.check_readable()
         return counts
 

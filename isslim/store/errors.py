@@ -12,6 +12,7 @@ StoreError
 |   |-- JobsExceeded    of jobs, of which some end by themselves
 |-- OutOfSpace          the disk is full; partial files are removed
 |-- Unavailable         the database does not answer now; it may in a moment
+|   `-- DamagedDatabase  its file is damaged
 |-- StorageUnavailable  uploads and bundles cannot be read now
 |-- BadCursor           a page of a list does not begin there
 |-- AnotherRelease      a record holds what this release does not know
@@ -115,6 +116,18 @@ class Unavailable(StoreError):
     def __init__(self, reason: str) -> None:
         self.reason = reason
         super().__init__("the database does not answer now; the log says more")
+
+
+class DamagedDatabase(Unavailable):
+    """The database's file is damaged, and is not written to any more."""
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
+        StoreError.__init__(
+            self,
+            f"the database is damaged ({reason}): stop service and workers, move ISS_HOME away and "
+            "restore a backup into a new one (isslim restore)",
+        )
 
 
 class StorageUnavailable(StoreError):

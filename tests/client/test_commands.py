@@ -21,6 +21,8 @@ from typer.testing import CliRunner, Result
 from isslim.client.api import Client
 from isslim.client.cli import app
 from isslim.client.commands import exits
+from isslim.store.backup import back_up
+from isslim.store.settings import StoreSettings
 from isslim.types.arrays import dump_npz
 from isslim.types.jobs import JobState
 from isslim.types.recipe import Recipe
@@ -105,13 +107,15 @@ ROWS = {
     "jobs cancel": Row("{job}", ("nope", 1), "/jobs/{job}", ["{job}"]),
     "keys new": Row("lab --scope read", ("'l b' --scope read", exits.USAGE), None, ["lab"]),
     "doctor": Row("--home {home}", ("--home {home} --url http://127.0.0.1:1", 1)),
+    "backup": Row("{out}/a.tar --home {home}", ("{taken} --home {home}", 1)),
+    "restore": Row("{backup} --home {out}", ("{broken} --home {out}", 1)),
     "sweeps list": Row("", None, "/sweeps", ["{sweep}"]),
     "sweeps show": Row("{sweep}", ("nope", 1), "/sweeps/{sweep}", ["{sweep}", "{model}", "{job}"]),
     "sweeps cancel": Row("{sweep}", ("nope", 1), "/sweeps/{sweep}", ["{sweep}"]),
 }
 OWN_ANSWERS = ("inspect", "doctor")
 """Commands whose answer says what is wrong, which goes to stdout whatever it is."""
-ALONE = ("doctor", "keys new")
+ALONE = ("backup", "doctor", "keys new", "restore")
 """Commands that need no service."""
 PROCESSES = {"demo", "serve", "worker"}
 """They start processes, and are tested as such."""
@@ -206,6 +210,8 @@ def served(
         ):
             asked = {"model": "reader", "variant": variant}
             client.put_alias(alias, AliasRequest.model_validate(asked))
+        back_up(StoreSettings(home=folder / "home"), folder / "backup.tar")
+        named["backup"] = str(folder / "backup.tar")
         yield Served(url, named)
 
 

@@ -34,7 +34,8 @@ from isslim.settings import logs
 from isslim.settings.environment import BAD_SETTINGS, read_or_exit
 from isslim.settings.worker import WorkerSettings
 from isslim.store.bundles import BundleStore
-from isslim.store.errors import NotFound, Unavailable
+from isslim.store.database_check import check_database
+from isslim.store.errors import DamagedDatabase, NotFound, Unavailable
 from isslim.store.inspections import InspectionRecords
 from isslim.store.liveness import Watch, locks_of, recover_dead_peers
 from isslim.store.locks import Held, Locks, executor_ids
@@ -134,7 +135,11 @@ def main() -> int:
 def _open(settings: WorkerSettings) -> tuple[JobRecords, Locks] | None:
     """The database and its leases; None, and a line that says why, where it cannot be opened."""
     try:
+        check_database(settings)
         return JobRecords(settings), locks_of(settings)
+    except DamagedDatabase as damaged:
+        sys.stderr.write(f"isslim worker: {damaged}\n")
+        return None
     except Unavailable as fault:
         sys.stderr.write(f"isslim worker: the database does not answer: {fault.reason}\n")
         return None

@@ -1,0 +1,150 @@
+"""Backups: a home copied while it is in use, restored into a new one; a damaged database."""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+import subprocess
+import sys
+import tarfile
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from fastapi.testclient import TestClient
+
+from isslim.service.main import create_app
+from isslim.settings.service import ServiceSettings
+from isslim.store.backup import BackupRefused, back_up, restore
+from isslim.store.database_check import DatabaseCheck, check_database
+from isslim.store.errors import DamagedDatabase
+from isslim.store.queue import JobQueue
+from isslim.store.settings import StoreSettings
+from isslim.types.jobs import CompressionRequest, JobState, UploadRef
+from tests.conftest import Published
+
+TEXTS = {"model": "tiny", "texts": ["the cat sees the river", "no bird hears nothing"]}
+
+
+def compared(client: TestClient) -> object:
+    """The scores of all variants, without what was timed."""
+    answer = client.post("/score", json=TEXTS)
+    assert answer.status_code == 200
+    return [(each["variant"], each["texts"]) for each in answer.json()["variants"]]
+
+
+@pytest.mark.parametrize("name", ["backup.tar", "backup"])
+def test_restored_home_serves_what_the_first_one_does(
+    name: str, published: Published, tmp_path: Path
+) -> None:
+    home = tmp_path / "home"
+    shutil.copytree(published.settings.home, home)
+    settings = StoreSettings(home=home)
+    queue = JobQueue(settings)
+    upload = home / "artifacts" / "uploads" / ("0" * 64)
+    upload.parent.mkdir(exist_ok=True)
+    upload.write_bytes(b"m")
+    model = UploadRef(sha256="0" * 64, filename="m.pt", size_bytes=1)
+    job = queue.enqueue(CompressionRequest(model=model))
+    with TestClient(create_app(ServiceSettings(home=home))) as client:
+        before = compared(client)
+        found = back_up(settings, tmp_path / name)
+        assert (found.bundles, found.uploads, found.left_out) == (1, 1, [])
+        with pytest.raises(BackupRefused, match="exists"):
+            back_up(settings, tmp_path / name)
+    queue.close()
+    there = StoreSettings(home=tmp_path / "new")
+    assert restore(there, tmp_path / name) == found
+    with TestClient(create_app(ServiceSettings(home=there.home))) as client:
+        assert compared(client) == before
+        assert client.get(f"/jobs/{job.id}").json()["state"] == JobState.QUEUED
+    with pytest.raises(BackupRefused, match="empty folder"):
+        restore(there, tmp_path / name)
+    assert not list(tmp_path.glob(".partial-*"))
+    assert not list(there.home.glob(".partial-*"))
+
+
+def test_backup_that_is_damaged_makes_no_home(published: Published, tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    shutil.copytree(published.settings.home, home)
+    JobQueue(StoreSettings(home=home)).close()
+    back_up(StoreSettings(home=home), tmp_path / "backup")
+    graph = next((tmp_path / "backup" / "artifacts" / "bundles").glob("*/original.onnx"))
+    graph.write_bytes(b"x" + graph.read_bytes()[1:])
+    new = StoreSettings(home=tmp_path / "new")
+    with pytest.raises(BackupRefused, match=r"original\.onnx has another SHA-256"):
+        restore(new, tmp_path / "backup")
+    assert list((tmp_path / "new").iterdir()) == []
+    with tarfile.open(tmp_path / "other.tar", "w") as tar:
+        tar.add(graph, "other")
+    for wrong in (tmp_path / "other.tar", graph, tmp_path / "none.tar"):
+        with pytest.raises(BackupRefused):
+            restore(new, wrong)
+
+
+def test_damaged_bundle_is_left_out_and_named(published: Published, tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    shutil.copytree(published.settings.home, home)
+    JobQueue(StoreSettings(home=home)).close()
+    (home / "artifacts" / "bundles" / published.bundle_id / "original.onnx").unlink()
+    found = back_up(StoreSettings(home=home), tmp_path / "backup.tar")
+    assert (found.bundles, found.left_out) == (0, [published.bundle_id])
+
+
+def test_other_stores_are_refused(tmp_path: Path) -> None:
+    for settings in (
+        StoreSettings(home=tmp_path, database_url="postgresql://nowhere/none"),
+        StoreSettings(home=tmp_path, artifacts_url="s3://bucket/prefix"),
+    ):
+        with pytest.raises(BackupRefused, match="pg_dump"):
+            back_up(settings, tmp_path / "backup.tar")
+    with pytest.raises(BackupRefused, match="nothing to back up"):
+        back_up(StoreSettings(home=tmp_path), tmp_path / "backup.tar")
+
+
+def damaged(home: Path) -> StoreSettings:
+    """A home whose database has damaged pages behind the first ones."""
+    settings = StoreSettings(home=home)
+    queue = JobQueue(settings)
+    for digit in "0123456789":
+        model = UploadRef(sha256=digit * 64, filename="m.pt", size_bytes=1)
+        queue.enqueue(CompressionRequest(model=model))
+    queue.close()
+    with closing(sqlite3.connect(home / "jobs.sqlite")) as database:
+        database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    path = home / "jobs.sqlite"
+    content = bytearray(path.read_bytes())
+    for page in range(6, len(content) // 4096):
+        content[page * 4096 : page * 4096 + 200] = b"\xff" * 200
+    path.write_bytes(content)
+    return settings
+
+
+def test_damaged_page_is_found_and_said_at_the_start(tmp_path: Path) -> None:
+    settings = damaged(tmp_path / "home")
+    with pytest.raises(DamagedDatabase, match="restore a backup"):
+        check_database(settings)
+    check = DatabaseCheck(settings)
+    for _ in range(2):  # the second time without reading it
+        with pytest.raises(DamagedDatabase):
+            check.raise_damage()
+    for module in ("isslim.service", "isslim.compress.worker"):
+        started = subprocess.run(
+            [sys.executable, "-m", module],
+            env={"ISS_HOME": str(settings.home), "ISS_PORT": "1", "PYTHONPATH": ":".join(sys.path)},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+        assert started.returncode != 0
+        assert "the database is damaged (jobs.sqlite: " in started.stderr
+        assert "Traceback" not in started.stderr
+
+
+def test_whole_database_and_none_pass(tmp_path: Path) -> None:
+    check_database(StoreSettings(home=tmp_path / "none"))
+    settings = StoreSettings(home=tmp_path / "home")
+    JobQueue(settings).close()
+    check_database(settings)
+    DatabaseCheck(settings).raise_damage()
