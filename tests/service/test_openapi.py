@@ -103,7 +103,8 @@ def test_fault_in_a_document_is_found(change: Json, said: str, document: Json) -
         broken["components"]["schemas"]["Wrong"] = rule
     else:
         broken["paths"] |= change["paths"]
-    assert any(said in each for each in invalid(broken))
+    # The validator quotes names as the library does that is there: either way.
+    assert any(said in each.replace('"', "'") for each in invalid(broken))
 
 
 def test_recipes_in_examples_are_recipes(document: Json) -> None:

@@ -39,7 +39,7 @@ def test_nothing_evaluated_is_as_prominent_as_random_inputs(tmp_path: Path) -> N
     assert "> **Quality was not evaluated.** One recorded run was sent" in card[:1200]
     assert card.count("| not evaluated | not evaluated |") == len(bundle.manifest.variants) - 1
     assert any("Quality was not evaluated" in line for line in told)
-    summary = _summary(ListedBundle(made, bundle.manifest, []))
+    summary = _summary(ListedBundle(made, bundle.manifest, []), None)
     assert (summary.not_evaluated, summary.random_inputs) == (reason, False)
     console = terminal()
     with console.capture() as captured:
