@@ -89,8 +89,8 @@ def chaos(folder: Path, backend: str, kills: int, seed: int) -> dict[str, Any]:
         Numbers of kills, jobs and what is wrong, the kinds of trouble, and what is wrong in words.
     """
     random, began = Random(seed), time.monotonic()
-    with Cluster(folder, backend) as cluster:
-        jobs, trouble = Jobs(cluster, random), Trouble(cluster, random)
+    with Cluster(folder, backend) as cluster, Jobs(cluster, random) as jobs:
+        trouble = Trouble(cluster, random)
         jobs.ask()
         jobs.insist()
         while trouble.kills < kills:

@@ -9,7 +9,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
-from typing import Any
+from typing import Any, Self
 
 import httpx
 
@@ -76,6 +76,12 @@ class Jobs:
         self._cluster, self._random = cluster, random
         self._client = httpx.Client(timeout=15.0)
         self.asked: list[Asked] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._client.close()
 
     def ask(self) -> None:
         """Asks for a new job, once; who got no answer is asked again by `insist`."""

@@ -168,6 +168,11 @@ class Artifacts:
         """Names below a prefix, sorted."""
         return sorted(item["path"] for item in self._listed(prefix))
 
+    def mark(self, name: str) -> None:
+        """Makes an empty file in remote storage: that it is there says something."""
+        with noticing_outage(expects_it=True):
+            obstore.put(self._store, str(safe_relative(name)), b"")
+
     def folders(self, prefix: str) -> list[str]:
         """The names of the folders directly below a prefix of remote storage.
 

@@ -53,7 +53,7 @@ class BundleStore:
     def __init__(self, settings: StoreSettings) -> None:
         self._artifacts = Artifacts(settings)
         self._cache = BundleCache(self._artifacts, settings.cache / "bundles", settings.cache_bytes)
-        self._listing = RemoteListing(lambda: self._artifacts.folders("bundles"), self._is_whole)
+        self._listing = RemoteListing(self._listed_folders, self._is_whole)
         self._verified: dict[str, tuple[Fingerprint, Manifest]] = {}
         self._damaged: dict[str, tuple[Fingerprint, list[str]]] = {}
         self._locks: dict[str, threading.Lock] = {}
@@ -146,6 +146,8 @@ class BundleStore:
                     self._artifacts.copy_out(_staged(bundle_id), manifest)
                 except NotFound:
                     return False
+                if self.is_remote:
+                    self._artifacts.delete([_deleted(bundle_id)])
                 self._artifacts.copy_in(target, manifest)
             self._listing.renew()
         self._artifacts.delete([_staged(bundle_id)])
@@ -279,6 +281,9 @@ class BundleStore:
         """
         self._check_there(bundle_id)
         prefix = f"bundles/{bundle_id}"
+        if self.is_remote:
+            # Some servers list a folder for a while after its last file is gone.
+            self._artifacts.mark(_deleted(bundle_id))
         self._artifacts.delete([f"{prefix}/{MANIFEST}"])
         self._listing.forget(bundle_id)
         self._artifacts.delete(self._artifacts.names(prefix))
@@ -301,6 +306,7 @@ class BundleStore:
         """
         old = set(self._artifacts.older("bundles", older_than_seconds))
         old.update(self._artifacts.older("staged", older_than_seconds))
+        self._artifacts.delete(self._artifacts.older("deleted", older_than_seconds))
         files: dict[str, list[str]] = {}
         for name in self._artifacts.names("bundles") + self._artifacts.names("staged"):
             files.setdefault(name.split("/")[1], []).append(name)
@@ -315,6 +321,11 @@ class BundleStore:
         listed = self.is_remote and is_model_id(bundle_id) and bundle_id in self._listing.known()
         if not listed and not self.exists(bundle_id):
             raise NotFound("model", bundle_id)
+
+    def _listed_folders(self) -> set[str]:
+        """Folders of bundles in remote storage, but for those of deleted ones."""
+        deleted = {name.rpartition("/")[2] for name in self._artifacts.names("deleted")}
+        return set(self._artifacts.folders("bundles")) - deleted
 
     def _is_whole(self, bundle_id: str) -> bool:
         """Whether a folder in remote storage is a bundle; its manifest is read."""
@@ -381,3 +392,8 @@ class BundleStore:
 def _staged(bundle_id: str) -> str:
     """The place of a manifest that makes no bundle yet; a bundle has no file that it names not."""
     return f"staged/{bundle_id}/{MANIFEST}"
+
+
+def _deleted(bundle_id: str) -> str:
+    """The place of the note that a bundle was deleted, so that no list shows it any more."""
+    return f"deleted/{bundle_id}"

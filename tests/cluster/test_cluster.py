@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from uuid import uuid4
@@ -59,7 +60,18 @@ def _status(url: str) -> int:
 def test_what_one_service_takes_the_other_serves_and_all_workers_do_jobs(
     cluster: Cluster, trained: Trained
 ) -> None:
-    first, second = (httpx.Client(base_url=each.url, timeout=60) for each in cluster.services)
+    with ExitStack() as opened:
+        first, second = (
+            opened.enter_context(httpx.Client(base_url=each.url, timeout=60))
+            for each in cluster.services
+        )
+        go_through(cluster, trained, first, second)
+
+
+def go_through(
+    cluster: Cluster, trained: Trained, first: httpx.Client, second: httpx.Client
+) -> None:
+    """From an upload to a removal; `first` is asked for it, and `second` answers."""
     files = {
         "model": ("model.pt", trained.model.read_bytes()),
         "vocabulary": ("words.txt", trained.vocabulary.read_bytes()),

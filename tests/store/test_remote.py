@@ -200,6 +200,27 @@ def test_bundle_that_was_deleted_elsewhere_is_gone_here(
         store.open(published.bundle_id)
 
 
+def test_folder_that_a_server_lists_after_its_last_file_is_gone_is_no_bundle(
+    remote: StoreSettings, published: Published, tmp_path: Path
+) -> None:
+    store = BundleStore(remote)
+    assert [each for each, _ in store.manifests()] == [published.bundle_id]
+    BundleStore(remote).delete(published.bundle_id)
+    (tmp_path / "artifacts" / "bundles" / published.bundle_id).mkdir(parents=True, exist_ok=True)
+    time.sleep(LISTING_SECONDS)
+    assert store.manifests() == []
+    # Published anew, it is there again.
+    folder = published.settings.home / "artifacts" / "bundles" / published.bundle_id
+    assert BundleStore(remote).publish(folder) == published.bundle_id
+    time.sleep(LISTING_SECONDS)
+    assert [each for each, _ in store.manifests()] == [published.bundle_id]
+    store.delete(published.bundle_id)
+    store.collect_garbage(older_than_seconds=0.0)
+    assert [path for path in (tmp_path / "artifacts").rglob("*") if path.is_file()] == [
+        path for path in (tmp_path / "artifacts" / "uploads").rglob("*") if path.is_file()
+    ]
+
+
 def test_storage_that_refuses_is_unavailable(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
