@@ -3,9 +3,10 @@ PYTHON ?= python3
 # PyTorch's wheel index for CPU builds, where the default index would bring a CUDA build (README).
 TORCH_INDEX ?=
 # Processes that `make test` runs tests in, and `make slow` those that no clock judges: the slow ones
-# of these folders are about answers within a second.
+# of the folders in ALONE are about answers within a second, but for those in BESIDE.
 WORKERS ?= 2
 ALONE := tests/service tests/contracts tests/cluster
+BESIDE := tests/service/page tests/service/access tests/service/test_schemathesis.py
 
 VENV := .venv
 RUN := $(VENV)/bin
@@ -48,7 +49,8 @@ check: setup
 
 slow: setup  ## the tests that take minutes
 	OMP_NUM_THREADS=1 $(RUN)/pytest -n $(WORKERS) --dist loadfile -m slow $(ALONE:%=--ignore=%)
-	$(RUN)/pytest -m slow $(ALONE)
+	OMP_NUM_THREADS=1 $(RUN)/pytest -n $(WORKERS) --dist loadfile -m slow $(BESIDE)
+	$(RUN)/pytest -m slow $(ALONE) $(BESIDE:%=--ignore=%)
 
 docs: setup  ## the pages and pictures that are generated
 	$(RUN)/python -m isslim.settings > docs/configuration.md
