@@ -46,6 +46,5 @@ TESTS: dict[str, tuple[str, ...]] = {
     "isslim/runtime/questions/spans.py": (ALONE, "tests/runtime/questions/test_spans.py"),
     "isslim/store/integrity.py": (ALONE, "tests/store/test_integrity.py"),
     "isslim/store/liveness.py": (ALONE, "tests/store/test_liveness.py"),
-    "isslim/store/locks.py": (ALONE, "tests/store/test_liveness.py"),
     "isslim/store/queue.py": (ALONE, "tests/store/test_queue.py"),
 }

@@ -24,7 +24,7 @@ Source = Annotated[Path, typer.Argument(help="what `isslim backup` made")]
 
 
 def backup(target: Target, home: Home = HOME, as_json: AsJson = False) -> None:
-    """Copies jobs, models and uploads of this machine while services and workers go on."""
+    """Copies jobs, models and uploads, while services and workers go on."""
     found = _done("back-up", target, home)
     text = f"{target}: {found['bundles']} models, {found['uploads']} uploads"
     if found["left_out"]:

@@ -150,7 +150,7 @@ def test_one_recording_cannot_be_both_learnt_from_and_held_back(tmp_path: Path) 
         Recipe(budget=Budget(size_ratio=0.5)),
     )
     assert isinstance(task, GraphTask)
-    assert "one recorded run was sent" in obstacle(task)
+    assert "one recorded run is there to learn from" in obstacle(task)
 
 
 def test_an_operator_that_torch_lacks_is_named(tmp_path: Path) -> None:
