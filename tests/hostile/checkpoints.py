@@ -197,7 +197,13 @@ CHECKPOINTS: dict[str, tuple[Make, tuple[str, ...]]] = {
         ("unreadable-upload",),
     ),
     "sparse-of-2^40": (
-        saved(lambda: {"decoder.weight": torch.sparse_coo_tensor(size=(1 << 20, 1 << 20))}),
+        saved(
+            lambda: {
+                "decoder.weight": torch.sparse_coo_tensor(
+                    size=(1 << 20, 1 << 20), check_invariants=True
+                )
+            }
+        ),
         ("unreadable-upload",),
     ),
     "meta-of-2^40": (

@@ -207,7 +207,7 @@ TEXTS: dict[str, Case] = {
     "12-mib-of-words": (repeated("the old man sees a green tree\n", 12 << 20), ("",)),
     "60-mib-without-a-space": (repeated("x", 60 << 20), ("text-unusable",)),
     "60-mib-of-spaces": (repeated(" ", 60 << 20), ("text-unusable",)),
-    "12-mib-of-line-breaks": (repeated("\n", 12 << 20), ("",)),
+    "12-mib-of-line-breaks": (repeated("\n", 12 << 20), ("", "reading-too-long")),
     "12-mib-of-single-letters": (repeated("x ", 12 << 20), ("text-unusable",)),
     "marks-over-marks": (repeated("a" + "\u0301" * 5000 + " ", 8 << 20), ("text-unusable",)),
     "with-nul": (text("the cat\0sees\n" * 200), ("text-unusable",)),

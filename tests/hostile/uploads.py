@@ -65,6 +65,11 @@ class Read:
     peak_mib: int
 
 
+def _vectors(path: Path) -> None:
+    with path.open("wb") as file:
+        np.save(file, np.ones((5, SPEC.vectors), np.float32))
+
+
 def hostile_uploads() -> Iterator[Hostile]:
     """All of them."""
     words = {"vocabulary": text("\n".join(WORDS) + "\n")}
@@ -90,7 +95,7 @@ def hostile_uploads() -> Iterator[Hostile]:
     reader = {
         "model": lambda path: save_file(random_reader(SPEC, 0).state_dict(), path),
         "vocabulary": text("\n".join(["a", "b", "what", "is", "it"])),
-        "vectors": lambda path: np.save(path.open("wb"), np.ones((5, SPEC.vectors), np.float32)),
+        "vectors": _vectors,
         "characters": text("\n".join(LETTERS)),
     }
     for name, (make, refusals) in QUESTIONS.items():

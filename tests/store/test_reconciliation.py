@@ -32,6 +32,8 @@ class Case:
 
     def write(self, statement: str, **values: object) -> None:
         with self.queue.records.engine.begin() as connection:
+            if connection.dialect.name == "postgresql":
+                statement = statement.replace("workflow_status", "dbos.workflow_status")
             connection.execute(sa.text(statement), values)
 
     def flow_is(self, status: str) -> None:

@@ -86,7 +86,8 @@ def test_refused_upload_removes_only_what_its_own_request_brought(
     last = asyncio.run(store.save(pieces(b"alone"), "x", made=alone))
     asyncio.run(store.save(pieces(b"alone"), "x", made=alone))  # twice in one request
     store.forget(alone)
-    assert not store.holds(last)
+    # Who sent what lies in remote storage last cannot be told: garbage is collected there.
+    assert store.holds(last) == (settings.artifacts_url is not None)
 
 
 def test_sweep_removes_old_uploads_that_no_job_needs(settings: StoreSettings) -> None:
