@@ -6,7 +6,7 @@ FROM python:3.11-slim-bookworm AS base
 ENV PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 \
     ISS_HOME=/data ISS_HOST=0.0.0.0 ISS_WORKER_METRICS_HOST=0.0.0.0
 # Volumes take their owner from these folders.
-RUN useradd --uid 10001 --create-home app && mkdir -p /data/arriving /data/work && chown -R app /data
+RUN useradd --uid 10001 --create-home app && mkdir -p /data && chown -R app /data
 ARG VERSION=0.1.0
 ARG REVISION=
 LABEL org.opencontainers.image.title="isslim" \
