@@ -5,7 +5,7 @@ TORCH_INDEX ?=
 # Processes that `make test` runs tests in, and `make slow` those that no clock judges: the slow ones
 # of the folders in ALONE are about answers within a second, but for those in BESIDE.
 WORKERS ?= 2
-ALONE := tests/service tests/contracts tests/cluster
+ALONE := tests/service tests/cluster
 BESIDE := tests/service/page tests/service/access tests/service/test_schemathesis.py
 
 VENV := .venv
