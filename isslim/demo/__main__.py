@@ -67,13 +67,23 @@ def main() -> int:
         train_original(folder, arguments.minutes)
     port = free_port()
     environment = os.environ | {"ISS_HOME": str(folder / "home"), "ISS_PORT": str(port)}
-    processes = [
-        subprocess.Popen([sys.executable, "-P", "-m", module], env=environment)
-        for module in ("isslim.service", "isslim.compress.worker")
-    ]
+    log = folder / "log.txt"  # a line for each event of the job, which the bars show as well
+    with log.open("ab") as written:
+        processes = [
+            subprocess.Popen(
+                [sys.executable, "-P", "-m", module],
+                env=environment,
+                stdout=written,
+                stderr=written,
+            )
+            for module in ("isslim.service", "isslim.compress.worker")
+        ]
     try:
         with Client(f"http://127.0.0.1:{port}") as client:
             return compare(client, folder)
+    except Exception:
+        console.print(f"what service and worker said is in {log}")
+        raise
     finally:
         for process in processes:
             process.terminate()
