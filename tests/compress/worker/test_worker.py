@@ -282,8 +282,11 @@ def test_request_whose_model_was_removed_or_damaged_on_disk_makes_it_anew(house:
     house.worker("one")
     job = house.ended(house.ask("good").id)
     assert house.ask("good").state is JobState.SUCCEEDED
-    artifacts = Artifacts(house.settings)
-    artifacts.delete(artifacts.names(f"bundles/{house.made.name}"))
+    artifacts, bundles = Artifacts(house.settings), BundleStore(house.settings)
+    if bundles.is_remote:  # some servers go on listing a folder whose files are gone
+        bundles.delete(house.made.name)
+    else:
+        artifacts.delete(artifacts.names(f"bundles/{house.made.name}"))
     limit = time.monotonic() + 20 * LISTING_SECONDS
     while house.ask("good").state is not JobState.QUEUED:  # remote bundles are listed now and then
         assert time.monotonic() < limit
