@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 GROUPS, TOPOLOGY = Path("/sys/fs/cgroup"), Path("/sys/devices/system/cpu")
@@ -30,19 +31,28 @@ def quota(groups: Path = GROUPS, own_group: Path = OWN_GROUP) -> float:
         groups: where control groups are mounted, version 1 or 2.
         own_group: the file that names the groups of this process.
     """
-    found = [float("inf")]
+    limits = map(_quota_of, groups_around("cpu", groups, own_group))
+    return min(limits, default=float("inf"))
+
+
+def groups_around(controller: str, groups: Path, own_group: Path) -> Iterator[Path]:
+    """The control groups of this process, each with those that it lies within.
+
+    A limit on any group holds for those within. In a container the path may be the host's: then its
+    own group is mounted as the root.
+
+    Args:
+        controller: of the limit, such as `cpu`.
+        groups: where control groups are mounted, version 1 or 2.
+        own_group: the file that names the groups of this process.
+    """
     for line in content_of(own_group).splitlines():
         _, controllers, path = line.split(":", 2)
-        if controllers and "cpu" not in controllers.split(","):
+        if controllers and controller not in controllers.split(","):
             continue
-        root = groups / "cpu" if controllers else groups
+        root = groups / controller if controllers else groups
         inner = root / path.strip("/")
-        # A limit on any group holds for those within. In a container the path may be the host's:
-        # then its own group is mounted as the root.
-        for folder in (inner, *inner.parents):
-            if folder.is_relative_to(root):
-                found.append(_quota_of(folder))
-    return min(found)
+        yield from (each for each in (inner, *inner.parents) if each.is_relative_to(root))
 
 
 def _quota_of(folder: Path) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from isslim.settings.cores import GROUPS, OWN_GROUP, content_of
+from isslim.settings.cores import GROUPS, OWN_GROUP, content_of, groups_around
 
 
 def memory_bytes(groups: Path = GROUPS, own_group: Path = OWN_GROUP) -> int:
@@ -16,16 +16,8 @@ def memory_bytes(groups: Path = GROUPS, own_group: Path = OWN_GROUP) -> int:
         own_group: the file that names the groups of this process.
     """
     found = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
-    for line in content_of(own_group).splitlines():
-        _, controllers, path = line.split(":", 2)
-        if controllers and "memory" not in controllers.split(","):
-            continue
-        root = groups / "memory" if controllers else groups
-        inner = root / path.strip("/")
-        # As of processors: a limit on any group holds for those within.
-        for folder in (inner, *inner.parents):
-            if folder.is_relative_to(root):
-                for name in ("memory.max", "memory.limit_in_bytes"):
-                    limit = content_of(folder / name).strip()
-                    found += [int(limit)] if limit.isdigit() else []
+    for folder in groups_around("memory", groups, own_group):
+        for name in ("memory.max", "memory.limit_in_bytes"):
+            limit = content_of(folder / name).strip()
+            found += [int(limit)] if limit.isdigit() else []
     return min(found)
