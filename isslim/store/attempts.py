@@ -56,6 +56,23 @@ class Elsewhere(Exception):
     """Another worker, which lives, is at it."""
 
 
+def has_lost_attempt(row: sa.Row[Any], worker: str, is_dead: Callable[[str], bool]) -> bool:
+    """Whether a job or an inspection is said to run, by an attempt that does not any more.
+
+    Args:
+        row: with its state and the token of its worker.
+        worker: token of the worker that would begin another attempt.
+        is_dead: whether the worker of a token is.
+
+    Raises:
+        Elsewhere: when that attempt may be running.
+    """
+    is_running: bool = row.state == JobState.RUNNING
+    if is_running and row.worker not in (None, worker) and not is_dead(row.worker):
+        raise Elsewhere
+    return is_running
+
+
 _WORDS = ("message", "log", "problem", "inspection")
 """What is written in words, which may be those of a library."""
 
@@ -95,9 +112,7 @@ class Attempts:
             raise NotFound("job", job_id)
         if row.run != run or row.state not in ACTIVE:
             return None
-        was_lost = row.state == JobState.RUNNING
-        if was_lost and row.worker not in (None, worker) and not is_dead(row.worker):
-            raise Elsewhere
+        was_lost = has_lost_attempt(row, worker, is_dead)
         # An epoch counts as whole: it is kept, and the next attempt goes on from there.
         reached = row.progress + len(json.loads(row.epochs or "[]"))
         further = reached >= (row.reached or 0.0) + FURTHER

@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from pydantic import TypeAdapter
 from sqlalchemy.exc import IntegrityError
 
-from isslim.store.attempts import Elsewhere
+from isslim.store.attempts import Elsewhere, has_lost_attempt
 from isslim.store.errors import NotFound
 from isslim.store.job_rows import hashes_in, request_of
 from isslim.store.leniency import read_leniently
@@ -164,9 +164,7 @@ class InspectionRecords:
         row = self._row(inspection_id)
         if row.run != run or row.state not in _ACTIVE:
             return None
-        was_lost = row.state == "running"
-        if was_lost and row.worker not in (None, worker) and not is_dead(row.worker):
-            raise Elsewhere
+        was_lost = has_lost_attempt(row, worker, is_dead)
         begun = BegunInspection(inspection_id, run, row.attempts + 1, (row.deaths or 0) + was_lost)
         values = {"attempts": begun.number, "worker": worker, "deaths": begun.deaths}
         before = BegunInspection(inspection_id, run, row.attempts, 0)
