@@ -39,6 +39,7 @@ def test_restored_home_serves_what_the_first_one_does(
 ) -> None:
     home = tmp_path / "home"
     shutil.copytree(published.settings.home, home)
+    shutil.rmtree(home / "artifacts" / "uploads", ignore_errors=True)
     settings = StoreSettings(home=home)
     queue = JobQueue(settings)
     upload = home / "artifacts" / "uploads" / ("0" * 64)
