@@ -12,6 +12,7 @@ from isslim.compress.progress import ProgressCallback
 from isslim.compress.pruning.network import Model
 from isslim.compress.training.stages import Tuned
 from isslim.compress.training.trainer import Trainer
+from isslim.settings.recipes import RecipeSettings
 from isslim.types.manifest import Task
 from isslim.types.recipe import Recipe
 
@@ -41,7 +42,8 @@ class Trainable(ABC, Generic[Model]):
         """
         asked = self.recipe.minutes
         if asked is None:
-            return MOST_MINUTES if self.distils else 0.0
+            # Nobody asked for so many: an operator's limit on them shortens the work.
+            return min(MOST_MINUTES, RecipeSettings().minutes_limit) if self.distils else 0.0
         if asked > 0 and not self.distils:
             raise ModeUnavailable(
                 f"a {self.task} cannot be distilled here: leave `minutes` out; it is compressed "

@@ -105,6 +105,7 @@ STATUS: dict[str, tuple[int, str]] = {
     "invalid-request": (422, "The request is not valid"),
     "wrong-task": (422, "The model is for something else"),
     "too-large": (413, "The request is too large"),
+    "recipe-too-long": (422, "The recipe asks for too much work"),
     "uploads-gone": (409, "The files are not kept any more"),
     "unsupported-media-type": (415, "The body is of a type that is not read here"),
     "state-refused": (400, "The state cannot be read"),

@@ -172,15 +172,16 @@ def refusal(field: str, error: ValidationError) -> RequestError:
     )
 
 
-def one_budget(field: str, recipe: Recipe) -> Recipe:
-    """The recipe, if its budget names at most one limit.
+def accepted(field: str, recipe: Recipe, settings: ServiceSettings) -> Recipe:
+    """The recipe, if its budget names at most one limit, and it asks for no more than it may.
 
     Args:
         field: the form field that it was sent in.
         recipe: as it was sent.
+        settings: with the operator's limits on epochs and minutes.
 
     Raises:
-        RequestError: when it names several.
+        RequestError: when it names several limits; (recipe-too-long) when it asks for more.
     """
     limits = recipe.budget.limits
     if len(limits) > 1:
@@ -188,7 +189,25 @@ def one_budget(field: str, recipe: Recipe) -> Recipe:
             "invalid-request",
             f"{field}: the budget names {len(limits)} limits ({', '.join(limits)}); name one",
         )
+    _refuse_too_long(field, recipe, settings)
     return recipe
+
+
+def _refuse_too_long(field: str, recipe: Recipe, settings: ServiceSettings) -> None:
+    """Refuses what would occupy a worker for longer than its operator allows."""
+    if recipe.mode == "learn":
+        name, asked, most = "learn_epochs", recipe.learn_epochs, settings.epochs_limit
+    else:  # without minutes the worker takes no more than it may
+        name, asked, most = "minutes", recipe.minutes or 0.0, settings.minutes_limit
+    if asked > most:
+        detail = (
+            f"{field}: `{name}` is {asked:g}, and in the mode `{recipe.mode}` at most {most:g} may "
+            f"be asked for here: ask for {most:g} or fewer; the operator can raise "
+            f"ISS_{name.removeprefix('learn_').upper()}_LIMIT"
+        )
+        raise RequestError(
+            "recipe-too-long", detail, [{"pointer": f"/{field}/{name}", "detail": detail}]
+        )
 
 
 async def _chunks(file: UploadFile) -> AsyncIterator[bytes]:

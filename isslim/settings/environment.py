@@ -18,6 +18,7 @@ from pydantic_settings import BaseSettings, SettingsError
 from isslim.settings.access import AccessSettings
 from isslim.settings.client import ClientSettings
 from isslim.settings.logs import LogSettings
+from isslim.settings.recipes import RecipeSettings
 from isslim.settings.service import ServiceSettings
 from isslim.settings.timing import TimingSettings
 from isslim.settings.training import TrainingSettings
@@ -30,6 +31,7 @@ GROUPS: tuple[type[BaseModel], ...] = (
     LogSettings,
     ServiceSettings,
     AccessSettings,
+    RecipeSettings,
     WorkerSettings,
     ClientSettings,
     TrainingSettings,

@@ -10,6 +10,7 @@ from pydantic import BeforeValidator, Field, SecretStr, field_validator
 from isslim.settings.access import AccessSettings, is_loopback
 from isslim.settings.cores import processors
 from isslim.settings.logs import LogSettings
+from isslim.settings.recipes import RecipeSettings
 from isslim.settings.timing import TimingSettings
 from isslim.store.settings import StoreSettings
 from isslim.types.units import Bytes, Count, DefaultText, Seconds, Unit
@@ -26,7 +27,7 @@ def _count_or_auto(value: object) -> object:
     raise ValueError(f"expected `auto` or a whole number from 1 to {MAX_PROCESSES}")
 
 
-class ServiceSettings(StoreSettings, TimingSettings, LogSettings, AccessSettings):
+class ServiceSettings(StoreSettings, TimingSettings, LogSettings, AccessSettings, RecipeSettings):
     """The service: where it listens, and the limits of one request."""
 
     host: Annotated[str, Unit("address")] = Field(

@@ -10,6 +10,7 @@ from pydantic import AfterValidator, Field
 
 from isslim.settings.logs import LogSettings
 from isslim.settings.memory import memory_bytes
+from isslim.settings.recipes import RecipeSettings
 from isslim.settings.timing import TimingSettings
 from isslim.store.settings import StoreSettings
 from isslim.types.recipe import EVALUATION_NAME, StrictModel
@@ -47,7 +48,7 @@ class Evaluation(StrictModel):
 Evaluations = Mapping[str, Evaluation]
 
 
-class WorkerSettings(StoreSettings, TimingSettings, LogSettings):
+class WorkerSettings(StoreSettings, TimingSettings, LogSettings, RecipeSettings):
     """The worker, and the child processes in which it runs jobs and inspections."""
 
     executor_id: Annotated[str, Unit("name")] = Field(

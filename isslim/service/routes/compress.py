@@ -34,7 +34,8 @@ async def compress_model(
 
     The same request again is the same job.
     """
-    recipe = intake.one_budget("options", intake.read_form("options", options, intake.RECIPE))
+    sent = intake.read_form("options", options, intake.RECIPE)
+    recipe = intake.accepted("options", sent, context.settings)
 
     def queue(uploads: dict[str, UploadRef]) -> Job:
         asked = CompressionRequest.model_validate({**uploads, "recipe": recipe})

@@ -52,7 +52,8 @@ async def inspect_upload(
     available at `Location` for a day; where it takes longer than the service waits, only there
     (202).
     """
-    recipe = intake.one_budget("options", intake.read_form("options", options, intake.RECIPE))
+    sent = intake.read_form("options", options, intake.RECIPE)
+    recipe = intake.accepted("options", sent, context.settings)
 
     def queue(uploads: dict[str, UploadRef]) -> str:
         asked = CompressionRequest.model_validate({**uploads, "recipe": recipe})

@@ -116,7 +116,7 @@ def _queue_again(context: AppContext, caller: Caller, job_id: str, changes: dict
         recipe = Recipe.model_validate(before.recipe.model_dump() | changes)
     except ValidationError as error:
         raise intake.refusal("changes", error) from error
-    recipe = intake.one_budget("changes", recipe)
+    recipe = intake.accepted("changes", recipe, context.settings)
     gone = [each.filename for each in before.uploads if not context.uploads.holds(each)]
     if gone:
         raise RequestError(

@@ -15,6 +15,7 @@ from isslim.service.ownership import Asking, admit_jobs, require_owner, sweep_of
 from isslim.service.parameters import SweepId
 from isslim.service.problems import RequestError
 from isslim.service.routing import checked_router
+from isslim.settings.service import ServiceSettings
 from isslim.store.sweeps import MAX_VARIATIONS
 from isslim.types.jobs import CompressionRequest, Sweep, UploadRef
 from isslim.types.recipe import Recipe
@@ -54,7 +55,9 @@ async def begin_sweep(
     """
     base = intake.read_form("options", options, intake.RECIPE)
     caller = caller_of(request)
-    recipes = _recipes(base, intake.read_form("variations", variations, VARIATIONS))
+    recipes = _recipes(
+        base, intake.read_form("variations", variations, VARIATIONS), context.settings
+    )
 
     def queue(uploads: dict[str, UploadRef]) -> Sweep:
         requests = [
@@ -94,8 +97,16 @@ def cancel_sweep(sweep_id: SweepId, context: Context, caller: Asking) -> Sweep:
     return sweep_of(context, caller, context.sweeps.cancel(sweep_id))
 
 
-def _recipes(base: Recipe, variations: list[dict[str, Any]]) -> list[Recipe]:
-    """A recipe for each variation, named after the base unless it names itself."""
+def _recipes(
+    base: Recipe, variations: list[dict[str, Any]], settings: ServiceSettings
+) -> list[Recipe]:
+    """A recipe for each variation, named after the base unless it names itself.
+
+    Args:
+        base: what the variations do not say.
+        variations: fields of each.
+        settings: of the service, with its limits.
+    """
     if not 1 <= len(variations) <= MAX_VARIATIONS:
         raise RequestError(
             "invalid-request",
@@ -110,7 +121,7 @@ def _recipes(base: Recipe, variations: list[dict[str, Any]]) -> list[Recipe]:
             )
         except ValidationError as error:
             raise intake.refusal(field, error) from error
-        recipes.append(intake.one_budget(field, recipe))
+        recipes.append(intake.accepted(field, recipe, settings))
     _check_promoted(recipes)
     return recipes
 
