@@ -6,7 +6,7 @@ not exist, but for models and aliases, which everybody sees.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Annotated
 
 from fastapi import Depends, Request
@@ -61,22 +61,6 @@ def job_of(context: AppContext, caller: Caller, job_id: str) -> Job:
     return context.queue.get(job_id).model_copy(update={"owner": owner})
 
 
-def seen_jobs(context: AppContext, caller: Caller, jobs: Iterable[Job]) -> list[Job]:
-    """Those of some jobs that a caller may see, with their owners.
-
-    Args:
-        context: the service's parts.
-        caller: who asks.
-        jobs: in their order.
-    """
-    owners = context.owners.of_kind("job")
-    return [
-        job.model_copy(update={"owner": owners.get(job.id)})
-        for job in jobs
-        if caller.owns(owners.get(job.id))
-    ]
-
-
 def sweep_of(context: AppContext, caller: Caller, sweep: Sweep) -> Sweep:
     """A sweep as a caller sees it, with the owners of its jobs.
 
@@ -85,7 +69,13 @@ def sweep_of(context: AppContext, caller: Caller, sweep: Sweep) -> Sweep:
         caller: who owns it.
         sweep: as it is stored.
     """
-    return sweep.model_copy(update={"jobs": seen_jobs(context, caller, sweep.jobs)})
+    owners = context.owners.of_kind("job", [job.id for job in sweep.jobs])
+    jobs = [
+        job.model_copy(update={"owner": owners.get(job.id)})
+        for job in sweep.jobs
+        if caller.owns(owners.get(job.id))
+    ]
+    return sweep.model_copy(update={"jobs": jobs})
 
 
 def require_model(context: AppContext, caller: Caller, model_id: str) -> None:

@@ -7,7 +7,7 @@ nobody: it was made while no keys were asked for, or by an earlier release.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Literal
@@ -19,19 +19,11 @@ from isslim.store.attempts import ACTIVE
 from isslim.store.errors import JobsExceeded, QuotaExceeded
 from isslim.store.migrations import migrate
 from isslim.store.moments import now
-from isslim.store.tables import JOBS, METADATA
+from isslim.store.tables import JOBS, METADATA, OWNERS
 
 Kind = Literal["job", "inspection", "sweep", "model", "alias", "promotion", "key"]
 """What is owned. A promotion is the leave of a job to move an alias of an owner; the entry of a key
 is locked while it is looked how much it has."""
-OWNERS = sa.Table(
-    "iss_owners",
-    METADATA,
-    sa.Column("kind", sa.String(16), primary_key=True),
-    sa.Column("id", sa.String(64), primary_key=True),
-    sa.Column("owner", sa.String(64), nullable=False, index=True),
-    sa.Column("at", sa.DateTime, nullable=False),
-)
 UPLOADS = sa.Table(
     "iss_owned_uploads",
     METADATA,
@@ -99,9 +91,16 @@ class Owners:
         with self._engine.connect() as connection:
             return connection.execute(query).scalar_one_or_none()
 
-    def of_kind(self, kind: Kind) -> dict[str, str]:
-        """The owners of all things of a kind that have one, by id."""
+    def of_kind(self, kind: Kind, names: Collection[str] | None = None) -> dict[str, str]:
+        """The owners of things of a kind that have one, by id.
+
+        Args:
+            kind: of the things.
+            names: ids of those that are asked for; None: all.
+        """
         query = sa.select(OWNERS.c.id, OWNERS.c.owner).where(OWNERS.c.kind == kind)
+        if names is not None:
+            query = query.where(OWNERS.c.id.in_(names))
         with self._engine.connect() as connection:
             return {row.id: row.owner for row in connection.execute(query)}
 

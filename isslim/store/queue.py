@@ -173,14 +173,17 @@ class JobQueue:
         """The current state of the job."""
         return self.records.get(job_id)
 
-    def page(self, limit: int, cursor: str | None = None) -> tuple[list[Job], str | None]:
+    def page(
+        self, limit: int, cursor: str | None = None, owner: str | None = None
+    ) -> tuple[list[Job], str | None]:
         """Some jobs, newest first, without their logs; see `JobRecords.page`.
 
         Args:
             limit: how many at most.
             cursor: where the page before ended.
+            owner: only this key's; None: all.
         """
-        return self.records.page(limit, cursor)
+        return self.records.page(limit, cursor, owner)
 
     def counts(self) -> dict[str, int]:
         """The number of jobs in each state, with an entry for every state.

@@ -25,13 +25,13 @@ from isslim.store.migrations import migrate
 from isslim.store.moments import now
 from isslim.store.private import Private
 from isslim.store.settings import StoreSettings
-from isslim.store.tables import JOBS
+from isslim.store.tables import JOBS, OWNERS
 from isslim.types.jobs import CompressionRequest, Job, JobState
 
 DAMAGED = "XX"
 """Postgres's class of errors that say that its files are not what it has written."""
 _LARGE = {"log", "inspection", "points", "epochs"}
-_LISTED = [column for column in JOBS.c if column.name not in _LARGE]
+_PAGED = [*(column for column in JOBS.c if column.name not in _LARGE), OWNERS.c.owner]
 
 
 @dataclass(frozen=True)
@@ -168,12 +168,15 @@ class JobRecords:
         """Which run of the job is the current one."""
         return int(self._row(job_id).run)
 
-    def page(self, limit: int, cursor: str | None = None) -> tuple[list[Job], str | None]:
-        """Some jobs, newest first, without their logs, inspections, points and epochs.
+    def page(
+        self, limit: int, cursor: str | None = None, owner: str | None = None
+    ) -> tuple[list[Job], str | None]:
+        """Some jobs with their owners, newest first, without logs, inspections, points and epochs.
 
         Args:
             limit: how many at most.
             cursor: where the page before ended; None: begins with the newest.
+            owner: only this key's; None: all.
 
         Returns:
             The jobs, and where the next page begins; None: there are no more.
@@ -181,7 +184,11 @@ class JobRecords:
         Raises:
             BadCursor: when the cursor is none of this table.
         """
-        query = sa.select(*_LISTED).order_by(JOBS.c.created_at.desc(), JOBS.c.id.desc())
+        owned = sa.and_(OWNERS.c.kind == "job", OWNERS.c.id == JOBS.c.id)
+        query = sa.select(*_PAGED).select_from(JOBS.outerjoin(OWNERS, owned))
+        query = query.order_by(JOBS.c.created_at.desc(), JOBS.c.id.desc())
+        if owner is not None:
+            query = query.where(OWNERS.c.owner == owner)
         if cursor is not None:
             moment, job_id = _place(cursor)
             query = query.where(
@@ -195,7 +202,10 @@ class JobRecords:
         more = len(rows) > limit
         last = rows[limit - 1] if more else None
         following = None if last is None else f"{last.created_at.isoformat()}~{last.id}"
-        return [job_of(row, whole=False) for row in rows[:limit]], following
+        jobs = [
+            job_of(row, whole=False).model_copy(update={"owner": row.owner}) for row in rows[:limit]
+        ]
+        return jobs, following
 
     def active(self) -> list[ActiveJob]:
         """All jobs that have not ended, as far as this release knows, newest first."""

@@ -21,7 +21,7 @@ from isslim.store.bundles import BundleStore
 from isslim.store.errors import CorruptBundle, NotFound
 from isslim.store.folders import report_of
 from isslim.store.queue import JobQueue
-from isslim.store.tables import METADATA
+from isslim.store.tables import METADATA, OWNERS
 from isslim.types.jobs import CompressionRequest, FrontPoint, Job, JobState, Sweep
 from isslim.types.manifest import CurvePoint
 
@@ -88,10 +88,14 @@ class SweepStore:
             raise NotFound("sweep", sweep_id)
         return self._read(row)
 
-    def all(self) -> list[Sweep]:
-        """All sweeps, newest first."""
+    def all(self, owner: str | None = None) -> list[Sweep]:
+        """All sweeps, newest first; of one key, where it is named."""
+        query = _SWEEPS.select().order_by(_SWEEPS.c.created_at.desc())
+        if owner is not None:
+            owned = sa.and_(OWNERS.c.kind == "sweep", OWNERS.c.id == _SWEEPS.c.id)
+            query = query.join(OWNERS, owned).where(OWNERS.c.owner == owner)
         with self._queue.records.engine.connect() as connection:
-            rows = connection.execute(_SWEEPS.select().order_by(_SWEEPS.c.created_at.desc())).all()
+            rows = connection.execute(query).all()
         return [self._read(row) for row in rows]
 
     def cancel(self, sweep_id: str) -> Sweep:

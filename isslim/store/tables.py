@@ -49,3 +49,12 @@ WORKERS = sa.Table(
     sa.Column("server", sa.String(64), nullable=False),
 )
 """Leases of workers over Postgres."""
+OWNERS = sa.Table(
+    "iss_owners",
+    METADATA,
+    sa.Column("kind", sa.String(16), primary_key=True),
+    sa.Column("id", sa.String(64), primary_key=True),
+    sa.Column("owner", sa.String(64), nullable=False, index=True),
+    sa.Column("at", sa.DateTime, nullable=False),
+)
+"""Whose jobs, models and other things are; see `isslim.store.owners`."""

@@ -18,6 +18,7 @@ from isslim.store.errors import AnotherRelease, BadCursor, NotFound
 from isslim.store.folders import seal
 from isslim.store.integrity import MANIFEST
 from isslim.store.job_rows import hashes_in
+from isslim.store.owners import Owners
 from isslim.store.queue import (
     JobQueue,
     inspection_workflow_id_of,
@@ -262,6 +263,29 @@ def test_pages_hold_every_job_once_newest_first(queue: JobQueue) -> None:
     for wrong in ("", "x", "2026-12-01", "2026-12-01T10:00:00", "2026-12-01T10:00:00+00:00~a"):
         with pytest.raises(BadCursor, match="no cursor"):
             queue.page(3, wrong)
+
+
+def test_pages_of_a_key_are_full_and_hold_its_jobs_alone(queue: JobQueue) -> None:
+    owners, mine = Owners(queue.records.engine), list[str]()
+    for number, digit in enumerate("0123456789"):  # two keys' and nobody's, in turn
+        owner = ("ann", "ben", None)[number % 3]
+        job = queue.enqueue(request(digit), owner)
+        if owner is not None:
+            owners.claim("job", job.id, owner)
+        if owner == "ann":
+            mine.append(job.id)
+    owners.claim("sweep", queue.enqueue(request("a"), "ben").id, "ann")  # of that id, and no job
+    sizes, found, cursor = list[int](), list[str](), None
+    while not sizes or cursor is not None:
+        page, cursor = queue.page(3, cursor, "ann")
+        assert {job.owner for job in page} == {"ann"}
+        sizes.append(len(page))
+        found += [job.id for job in page]
+    assert (sizes, found) == ([3, 1], mine[::-1])
+    assert queue.page(4, None, "ann")[1] is None
+    assert queue.page(9, None, "eve") == ([], None)
+    everybodys, _ = queue.page(20)
+    assert [job.owner for job in everybodys] == [None, "ann", *[None, "ben", "ann"] * 3]
 
 
 def spoil(queue: JobQueue, job: str, **values: str) -> None:

@@ -36,6 +36,11 @@ class Caller:
         """Whether everything is the caller's to see and to change."""
         return self.name is None or Scope.ADMIN in self.scopes
 
+    @property
+    def sees(self) -> str | None:
+        """The key whose jobs and sweeps alone are listed for the caller; None: everybody's are."""
+        return None if self.rules else self.name
+
     def owns(self, owner: str | None) -> bool:
         """Whether something is the caller's to see and to change.
 

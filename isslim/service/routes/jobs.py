@@ -20,7 +20,7 @@ from isslim.service.access.caller import Caller, caller_of
 from isslim.service.bodies import ROOM, BodyLimits, json_content
 from isslim.service.context import AppContext, Context, context_of
 from isslim.service.openapi import body_of
-from isslim.service.ownership import Asking, admit_jobs, job_of, seen_jobs
+from isslim.service.ownership import Asking, admit_jobs, job_of
 from isslim.service.parameters import JobId
 from isslim.service.problems import RequestError
 from isslim.service.routing import checked_router
@@ -70,14 +70,14 @@ def list_jobs(
 ) -> list[Job]:
     """Jobs without their logs; the header `Link` (`rel="next"`) names the next page, if any.
 
-    With a key, its own jobs: a page of them may be shorter than asked for, or empty.
+    With a key, its own jobs.
     """
-    found, following = context.queue.page(limit, cursor)
+    found, following = context.queue.page(limit, cursor, caller.sees)
     if following is not None:
         # Relative, so that it is right behind any proxy.
         query = urlencode({"limit": limit, "cursor": following})
         response.headers["link"] = f'<?{query}>; rel="next"'
-    return seen_jobs(context, caller, found)
+    return found
 
 
 @router.get("/{job_id}", summary="One job with the tail of its log", responses=UNKNOWN)

@@ -22,10 +22,10 @@ from isslim.service.routes import jobs as job_routes
 from isslim.settings.service import ServiceSettings
 from isslim.store.errors import JobsExceeded, QuotaExceeded
 from isslim.store.inspections import InspectionRecords
-from isslim.store.owners import OWNERS, UPLOADS, Owners, Quota, Work
+from isslim.store.owners import UPLOADS, Owners, Quota, Work
 from isslim.store.records import JobRecords
 from isslim.store.settings import StoreSettings
-from isslim.store.tables import JOBS
+from isslim.store.tables import JOBS, OWNERS
 from isslim.store.uploads import UploadStore
 from isslim.types.access import Scope
 from isslim.types.jobs import JobState
@@ -111,6 +111,7 @@ def test_sweeps_and_inspections_are_their_owners(house: House) -> None:
     for method in ("GET", "DELETE"):
         assert house.ask("ben", method, address).status_code == 404
     assert house.ask("ben", "GET", "/sweeps").json() == []
+    assert len(house.ask("root", "GET", "/sweeps").json()) == 1
     assert [each["id"] for each in house.ask("ann", "GET", "/sweeps").json()] == [sweep["id"]]
     assert house.ask("root", "GET", address).status_code == 200
     assert house.ask("ann", "DELETE", address).json()["state"] == "cancelled"
@@ -123,6 +124,25 @@ def test_sweeps_and_inspections_are_their_owners(house: House) -> None:
         for who in ("ann", "ben", "eve", "root")
     }
     assert statuses == {"ann": 202, "ben": 404, "eve": 404, "root": 202}
+
+
+def test_pages_of_a_key_are_full_and_hold_its_jobs_alone(house: House) -> None:
+    mine = []
+    for number in range(5):
+        mine.append(house.compress("ann", name=f"mine-{number}").json()["id"])
+        for other in range(3):
+            house.compress("ben", name=f"other-{number}-{other}")
+    address, sizes, found = "/jobs?limit=2", list[int](), list[str]()
+    while address:
+        page = house.ask("ann", "GET", address)
+        assert {job["owner"] for job in page.json()} == {"ann"}
+        sizes.append(len(page.json()))
+        found += [job["id"] for job in page.json()]
+        link = page.headers.get("link")
+        address = "" if link is None else "/jobs" + link.partition("<")[2].partition(">")[0]
+    assert (sizes, found) == ([2, 2, 1], mine[::-1])
+    assert "link" not in house.ask("eve", "GET", "/jobs?limit=1").headers
+    assert len(house.ask("root", "GET", "/jobs").json()) == 20
 
 
 def test_a_model_is_seen_by_all_and_changed_by_its_owner(
