@@ -31,7 +31,7 @@ from tests.backends import Backend
 from tests.conftest import Published
 
 CHILD = """
-import json, os, shutil, sys, threading, time
+import json, os, shutil, subprocess, sys, threading, time
 from pathlib import Path
 
 folder = Path(sys.argv[1])
@@ -67,6 +67,16 @@ if kind == "answer":
 if kind == "budget":
     tell(problem={"kind": "budget-not-met", "title": "t", "detail": "d", "issues": []}, curve=[])
     sys.exit(0)
+if kind in ("long", "still", "greedy"):
+    size = 200 if kind == "greedy" else 0
+    taking = f"taken = bytearray({size} << 20); import time; time.sleep(60)"
+    below = subprocess.Popen([sys.executable, "-S", "-c", taking])
+    with runs.open("a") as file:
+        file.write(f"start {kind} {below.pid}\\n")
+    while kind == "long":
+        time.sleep(0.1)
+        tell(stage="work", progress=0.5, message="going on")
+    time.sleep(60)
 if kind == "slow":
     for step in range(40 if is_slow else 2):
         time.sleep(0.1)
@@ -108,9 +118,14 @@ class House:
         return os.environ | self.backend.variables(self.settings.home)
 
     def worker(
-        self, executor_id: str, python: str = sys.executable, inspection_seconds: float = 20
+        self,
+        executor_id: str,
+        python: str = sys.executable,
+        inspection_seconds: float = 20,
+        **variables: str,
     ) -> subprocess.Popen[bytes]:
-        environment = self.environment() | {
+        environment = self.environment() | variables
+        environment |= {
             "ISS_EXECUTOR_ID": executor_id,
             "ISS_INSPECTION_SECONDS": str(inspection_seconds),
             "ISS_CHILD_COMMAND": f'["{python}", "{self.child}"]',
@@ -265,6 +280,23 @@ def test_child_that_cannot_be_started_ends_the_job_and_is_told(house: House) -> 
     assert job.problem is not None
     assert job.problem.kind == "worker-fault"
     assert "/nonexistent/python" in job.problem.detail
+    assert list(house.settings.work.iterdir()) == []
+
+
+def test_each_limit_of_a_job_is_set_by_the_operator(house: House) -> None:
+    house.worker(
+        "one", ISS_STAGE_SECONDS="2", ISS_STILL_SECONDS="1", ISS_JOB_MEMORY_BYTES=str(150 << 20)
+    )
+    jobs = {name: house.ask(name).id for name in ("long", "still", "greedy", "good")}
+    kinds = {"long": "stage-too-long", "still": "no-progress", "greedy": "out-of-memory"}
+    for name, kind in kinds.items():
+        job = house.ended(jobs[name])
+        assert job.problem is not None
+        assert (job.state, job.problem.kind, job.attempts) == (JobState.FAILED, kind, 1)
+        pids = [int(line.split()[-1]) for line in house.lines(f"start {name}")]
+        assert len(pids) == 2
+        assert not any(map(alive, pids))
+    assert house.ended(jobs["good"]).state is JobState.SUCCEEDED
     assert list(house.settings.work.iterdir()) == []
 
 
