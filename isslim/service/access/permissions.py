@@ -97,6 +97,10 @@ GRPC: dict[str, frozenset[Scope]] = {
 """The methods of the Open Inference Protocol over gRPC, as their paths over HTTP."""
 SAFE = ("GET", "HEAD", "OPTIONS")
 """Methods that change nothing."""
+_CHANGING = (COMPRESS, ADMIN)
+"""Scopes of what changes something: running a model does not."""
+GRPC_CHANGES = frozenset(method for method, scopes in GRPC.items() if scopes in _CHANGING)
+"""Methods over gRPC that change something, as over HTTP."""
 
 
 @dataclass(frozen=True)
@@ -132,6 +136,8 @@ class Permissions:
             path: of the request.
         """
         asked = "GET" if method == "HEAD" else method
+        # The `$` of the framework's patterns is before a line feed at the end as well.
+        path = path.removesuffix("\n")
         for rule in self._rules:
             if rule.method == asked and rule.path.fullmatch(path):
                 return rule.scopes
@@ -144,7 +150,7 @@ class Permissions:
             method: of the request.
             path: of the request.
         """
-        return method not in SAFE and self.scopes_of(method, path) in (COMPRESS, ADMIN)
+        return method not in SAFE and self.scopes_of(method, path) in _CHANGING
 
     def _scopes_of(self, method: str, path: str) -> frozenset[Scope]:
         """The scopes of which a key needs one; none: no key is needed.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from itertools import product
 
 import pytest
 from fastapi import FastAPI
@@ -19,6 +20,11 @@ from tests.service.access.conftest import Keys
 
 OPEN_PATHS = re.compile(r"/|/docs|/openapi\.json|/(static|health|v2/health)/[^/]+|/ui(/.*)?")
 """All that may be asked without a key."""
+HELD = {scope: {scope} for scope in Scope} | {
+    Scope.COMPRESS: {Scope.COMPRESS, Scope.READ},
+    Scope.ADMIN: set(Scope),
+}
+"""What a key of each scope may do."""
 
 
 def requests_of(app: FastAPI) -> Iterator[tuple[str, str]]:
@@ -78,19 +84,27 @@ def test_every_route_needs_a_scope(guarded: TestClient, keys: Keys) -> None:
     """With all but what is needed it is refused; with that, and as an administrator, it is not."""
     app, table = guarded.app, Permissions(metrics_open=False)
     assert isinstance(app, FastAPI)
-    held = {scope: {scope} for scope in Scope} | {
-        Scope.COMPRESS: {Scope.COMPRESS, Scope.READ},
-        Scope.ADMIN: set(Scope),
-    }
     for method, template in requests_of(app):
         path, needed = asked(template), table.scopes_of(method, asked(template))
         for scope in Scope if needed is not OPEN else ():
             answer = guarded.request(
                 method, path, headers=keys.headers(scope), follow_redirects=False
             )
-            may = bool(needed & held[scope])
+            may = bool(needed & HELD[scope])
             assert (answer.status_code == 403) is not may, (method, path, scope, answer.text)
             assert answer.status_code != 401, (method, path, scope)
+
+
+def test_another_spelling_is_no_way_around_a_scope(guarded: TestClient, keys: Keys) -> None:
+    app, table = guarded.app, Permissions(metrics_open=False)
+    assert isinstance(app, FastAPI)
+    for method, template in requests_of(app):
+        path, needed = asked(template), table.scopes_of(method, asked(template))
+        without = [each for each in Scope if needed is not OPEN and not needed & HELD[each]]
+        for scope, spelled in product(without, (f"{path}%0A", f"{path}/", path.upper())):
+            headers = keys.headers(scope)
+            answer = guarded.request(method, spelled, headers=headers, follow_redirects=False)
+            assert answer.status_code in (307, 403, 404, 405), (method, spelled, scope)
 
 
 @pytest.mark.parametrize(
