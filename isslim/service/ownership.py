@@ -108,6 +108,30 @@ def require_alias(context: AppContext, caller: Caller, alias: str) -> None:
         _require(caller, context.owners.owner_of("alias", alias), f"the alias '{alias}'")
 
 
+def require_name(context: AppContext, caller: Caller, alias: str) -> None:
+    """Refuses a new alias that would take the requests for another key's model of its name.
+
+    Args:
+        context: the service's parts.
+        caller: who asks.
+        alias: its name.
+
+    Raises:
+        RequestError: (not-owner) when there is such a model.
+    """
+    if caller.rules or context.models.names.alias(alias) is not None:
+        return
+    try:
+        meaning = context.models.meaning(alias)
+    except NotFound:
+        return
+    if isinstance(meaning, str):
+        what = (
+            f"'{alias}' is the name of the model {meaning}, whose requests the alias would take; it"
+        )
+        _require(caller, context.owners.owner_of("model", meaning), what)
+
+
 def _require(caller: Caller, owner: str | None, what: str) -> None:
     if not caller.owns(owner):
         whose = "of nobody" if owner is None else f"of the key '{owner}'"
@@ -138,6 +162,7 @@ def admit_jobs(
     for request in requests:
         if request.recipe.promote is not None:
             require_alias(context, caller, request.recipe.promote)
+            require_name(context, caller, request.recipe.promote)
     _admit(context, caller, "job", requests)
     for request in requests:
         if request.recipe.promote is not None:

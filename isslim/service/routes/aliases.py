@@ -13,7 +13,7 @@ from isslim.service.access.caller import Caller, caller_of
 from isslim.service.bodies import ROOM, BodyLimits, json_content
 from isslim.service.context import AppContext, Context, context_of
 from isslim.service.openapi import body_of
-from isslim.service.ownership import Asking, require_alias
+from isslim.service.ownership import Asking, require_alias, require_name
 from isslim.service.problems import RequestError
 from isslim.service.request_id import request_id
 from isslim.service.routing import checked_router
@@ -150,6 +150,7 @@ def _put(
             "body/shadow", f"it is {shadow.target}, as the canary, which is compared too"
         )
     require_alias(context, caller, alias)
+    require_name(context, caller, alias)
     is_new = context.models.names.alias(alias) is None
     if is_new and caller.name is not None:
         context.owners.forget("alias", alias)  # of one that was deleted by a release before
