@@ -32,9 +32,9 @@ UPLOADS = sa.Table(
     sa.Column("size_bytes", sa.BigInteger, nullable=False),
     sa.Column("at", sa.DateTime, nullable=False),
 )
-_BEING_MADE, _KEPT = timedelta(minutes=1), timedelta(hours=1)
-"""How long a job may take from its claim to its row; how long an upload is kept that no job needs,
-as `UploadStore.collect_garbage` has it."""
+_BEING_MADE, _CLAIMED = timedelta(minutes=1), timedelta(hours=1)
+"""How long a job may take from its claim to its row, and counts until then; how long a claim stays
+without what it names, which is made after it, and whose maker's clock may be off."""
 
 
 @dataclass(frozen=True)
@@ -170,21 +170,22 @@ class Owners:
             _add_uploads(connection, owner, work.uploads, quota.upload_bytes)
             _claim(connection, work.kind, work.ids, owner)
 
-    def collect_garbage(self, needed: set[str], models: set[str]) -> None:
+    def collect_garbage(self, needed: set[str], models: set[str], kept: timedelta) -> None:
         """Forgets uploads that are not kept any more, models that are gone, and old claims.
 
         Args:
             needed: hashes of the uploads that unfinished jobs and inspections need.
             models: ids of all models.
+            kept: how long other uploads are kept, which count until then.
         """
-        old = now() - _KEPT
+        unneeded, old = now() - kept, now() - _CLAIMED
         with self._engine.begin() as connection:
-            kept = connection.execute(
-                sa.select(UPLOADS.c.sha256).where(UPLOADS.c.at < old).distinct()
+            there = connection.execute(
+                sa.select(UPLOADS.c.sha256).where(UPLOADS.c.at < unneeded).distinct()
             ).scalars()
-            for sha256 in set(kept) - needed:
+            for sha256 in set(there) - needed:
                 connection.execute(
-                    UPLOADS.delete().where(UPLOADS.c.sha256 == sha256, UPLOADS.c.at < old)
+                    UPLOADS.delete().where(UPLOADS.c.sha256 == sha256, UPLOADS.c.at < unneeded)
                 )
             known = sa.select(OWNERS.c.id).where(OWNERS.c.kind == "model", OWNERS.c.at < old)
             for model in set(connection.execute(known).scalars()) - models:
@@ -271,8 +272,9 @@ def _add_uploads(
     if new and used + more > limit:
         raise QuotaExceeded(
             f"the key '{owner}' keeps {used:,} of {limit:,} bytes of uploads, and this is {more:,} "
-            "more: uploads are removed within an hour or so of the end of the last job that needs "
-            "them; cancel jobs (DELETE /jobs/<id>)"
+            "more: uploads are removed some time after the end of the last job that needs them (an "
+            "hour, or as the operator has set ISS_KEEP_UPLOADS_HOURS); cancel jobs "
+            "(DELETE /jobs/<id>)"
         )
     for sha256, size in new.items():
         connection.execute(

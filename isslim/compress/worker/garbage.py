@@ -73,7 +73,8 @@ def collect_garbage(stores: Stores, keep: Keep) -> None:
     stores.bundles.collect_garbage(parts_seconds, kept)
     needed = hashes_in([*(each.request for each in active), *looking.values()])
     stores.uploads.collect_garbage(needed, parts_seconds)
-    Owners(stores.records.engine).collect_garbage(needed, stores.bundles.ids())
+    kept_for = timedelta(hours=keep.uploads_hours)
+    Owners(stores.records.engine).collect_garbage(needed, stores.bundles.ids(), kept_for)
     current = {f"{each.id}-{each.run}" for each in active}
     current |= {inspection_folder(inspection) for inspection in looking}
     for folder in folders:

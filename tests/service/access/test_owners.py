@@ -8,6 +8,7 @@ import shutil
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -191,6 +192,23 @@ def test_an_alias_is_its_owners(house: House) -> None:
     assert house.ask("eve", "GET", "/aliases/prod").json()["owner"] == "ben"
 
 
+def test_an_alias_takes_no_requests_from_anothers_model(house: House, published: Published) -> None:
+    """A name is an alias first: it would answer in the place of the model of that name."""
+    owners = house.client.app.state.context.owners  # type: ignore[attr-defined]
+    owners.claim("model", published.bundle_id, "ann")
+    put = {"json": {"model": published.bundle_id, "variant": "original"}}
+    refused = house.ask("ben", "PUT", "/aliases/tiny", **put)
+    assert (refused.status_code, refused.json()["type"]) == (403, "not-owner")
+    assert "the name of the model" in refused.json()["detail"]
+    refused = house.compress("ben", promote="tiny")
+    assert (refused.status_code, refused.json()["type"]) == (403, "not-owner")
+    assert house.ask("ben", "DELETE", "/aliases/tiny").status_code == 404
+    assert house.ask("ben", "PUT", "/aliases/other", **put).status_code == 200
+    assert house.ask("ann", "PUT", "/aliases/tiny", **put).status_code == 200
+    assert house.ask("ben", "PUT", "/aliases/tiny", **put).status_code == 403
+    assert house.ask("root", "DELETE", "/aliases/tiny").status_code == 204
+
+
 def succeed(records: JobRecords, job_id: str, model_id: str) -> None:
     with records.engine.begin() as connection:
         done = {"state": JobState.SUCCEEDED, "model_id": model_id}
@@ -314,11 +332,11 @@ def test_what_is_gone_counts_no_more(tmp_path: Path, monkeypatch: pytest.MonkeyP
     owners.claim("model", "0" * 16, "ann")
     from isslim.store.bundles import BundleStore
 
-    def collect() -> None:
+    def collect(hours: float = 1.0) -> None:
         bundles = BundleStore(settings)
         inspections, uploads = InspectionRecords(records.engine), UploadStore(settings)
         stores = Stores(records, inspections, settings.work, uploads, bundles)
-        collect_garbage(stores, Keep())
+        collect_garbage(stores, Keep(uploads_hours=hours))
 
     def count(table: Any) -> int:
         with records.engine.connect() as connection:
@@ -326,9 +344,24 @@ def test_what_is_gone_counts_no_more(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
     collect()
     assert (count(UPLOADS), count(OWNERS)) == (3, 3)  # they are recent
-    with records.engine.begin() as connection:
-        for table in (UPLOADS, OWNERS):
-            connection.exec_driver_sql(f"UPDATE {table.name} SET at = '2020-01-01 00:00:00'")
+
+    def age(hours: float) -> None:
+        at = datetime.now(UTC).replace(tzinfo=None) - timedelta(hours=hours)
+        with records.engine.begin() as connection:
+            for table in (UPLOADS, OWNERS):
+                connection.execute(table.update().values(at=at))
+
+    age(0.5)
+    collect(hours=48)
+    assert (count(UPLOADS), count(OWNERS)) == (3, 3)
+    age(47)
+    collect(hours=48)
+    assert (count(UPLOADS), count(OWNERS)) == (3, 1)  # uploads count for as long as they are kept
+    age(49)
+    collect(hours=48)
+    assert count(UPLOADS) == 0
+    owners.admit("ann", Work("job", frozenset(["a"]), uploads), LARGE)
+    age(2)
     collect()
     assert (count(UPLOADS), count(OWNERS)) == (0, 1)  # the key's own entry
     records.close()
