@@ -5,20 +5,26 @@ Browsers cannot call gRPC, so that where no keys are asked for there is nothing 
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
 from isslim.service.access.control import AccessControl
-from isslim.service.access.permissions import GRPC
-from isslim.service.inference_protocol.grpc_calls import Call
+from isslim.service.access.permissions import GRPC, GRPC_CHANGES
+from isslim.service.access.trail import LEFT, Trail
+from isslim.service.inference_protocol.grpc_calls import Call, CallRecord
+from isslim.service.inference_protocol.grpc_messages import SERVICE
 
 _NAMES = ("authorization", "x-api-key")
 
 
-def admit(control: AccessControl, method: str, call: Call) -> None:
+def admit(control: AccessControl, call: Call, record: CallRecord) -> None:
     """Refuses a call that may not be made.
 
     Args:
         control: the rules.
-        method: that is called.
-        call: of it; each message of a stream is checked, since its key may be withdrawn meanwhile.
+        call: that is made; each message of a stream is checked, since its key may be withdrawn
+            meanwhile.
+        record: of it, which is told who calls.
 
     Raises:
         RequestError: when it is refused.
@@ -27,10 +33,31 @@ def admit(control: AccessControl, method: str, call: Call) -> None:
     for name, value in call.invocation_metadata() or ():
         if name in sent and not sent[name]:
             sent[name] = value.encode() if isinstance(value, str) else value
-    scopes = GRPC[method]
+    scopes = GRPC[record.method]
     if scopes:
         authorization, key = (sent[name] for name in _NAMES)
-        control.admit(control.caller(authorization, key, remote_of(call)), scopes)
+        record.caller = control.caller(authorization, key, remote_of(call))
+        control.admit(record.caller, scopes)
+
+
+@asynccontextmanager
+async def noted(trail: Trail, record: CallRecord) -> AsyncIterator[None]:
+    """Leaves an entry in the trail at the end of the block, if the call changes something.
+
+    Args:
+        trail: of what is changed.
+        record: of the call.
+    """
+    if record.method not in GRPC_CHANGES:
+        yield
+        return
+    status = LEFT
+    try:
+        yield
+        status = record.http_status
+    finally:
+        path = f"/{SERVICE}/{record.method}"
+        await trail.note(record.caller, "gRPC", path, status, record.subject)
 
 
 def remote_of(call: Call) -> str:

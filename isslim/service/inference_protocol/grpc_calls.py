@@ -18,6 +18,7 @@ from typing import Any, NamedTuple, TypeAlias
 import grpc
 from google.protobuf.message import DecodeError
 
+from isslim.service.access.caller import Caller
 from isslim.service.large_bodies import LargeBodies, LargePlace
 from isslim.service.problems import RequestError, problem_of
 from isslim.service.request_id import HEADER, take_id
@@ -174,17 +175,27 @@ def set_trailing(call: Call, name: str, value: str) -> None:
 
 @dataclass
 class CallRecord:
-    """What the log says of an answer.
+    """What the log and the audit trail say of an answer.
 
     Attributes:
         method: that was called.
         message_id: of the message, as its sender chose it.
         status: of the answer.
+        http_status: the same, as HTTP has it.
+        caller: who called; None: that is not known, or no matter.
+        subject: what was changed.
     """
 
     method: str
     message_id: str = ""
     status: grpc.StatusCode = grpc.StatusCode.OK
+    http_status: int = 200
+    caller: Caller | None = None
+    subject: str | None = None
+
+    def refuse(self, refusal: Refusal) -> None:
+        """The answer is an error."""
+        self.status, self.http_status = refusal.code, refusal.http_status
 
 
 @contextmanager
@@ -210,10 +221,17 @@ def recorded(method: str) -> Iterator[CallRecord]:
 
 
 class Refusal(NamedTuple):
-    """An answer that is an error."""
+    """An answer that is an error.
+
+    Attributes:
+        code: of gRPC.
+        text: what is told.
+        http_status: the code as HTTP has it.
+    """
 
     code: grpc.StatusCode
     text: str
+    http_status: int
 
 
 def traced(method: str, call: Call) -> AbstractContextManager[None]:
@@ -238,4 +256,4 @@ def refusal_of(error: Exception) -> Refusal:
     # would be in memory until the collector looks for such cycles.
     error.__traceback__ = None
     code = _CODES.get(problem.status, grpc.StatusCode.INVALID_ARGUMENT)
-    return Refusal(code, problem.detail[:MAX_TEXT])
+    return Refusal(code, problem.detail[:MAX_TEXT], problem.status)

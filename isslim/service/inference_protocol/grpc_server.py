@@ -16,10 +16,11 @@ from starlette.types import Message
 
 from isslim import __version__
 from isslim.runtime.errors import UnknownVariant
+from isslim.service.access.trail import Trail
 from isslim.service.array_answers import check_bytes
 from isslim.service.context import AppContext
 from isslim.service.inference_protocol.descriptions import EXTENSIONS, index, metadata, statistics
-from isslim.service.inference_protocol.grpc_access import admit
+from isslim.service.inference_protocol.grpc_access import admit, noted
 from isslim.service.inference_protocol.grpc_calls import (
     REQUEST_ID,
     Call,
@@ -95,6 +96,7 @@ class _InferenceService:
         self._service = service_descriptor()
         self._types = message_classes(self._service)
         self._reader = MessageReader(context.large_bodies)
+        self._trail = Trail(context.audit)
 
     def handlers(self) -> grpc.GenericRpcHandler:
         """All methods, for the server."""
@@ -140,22 +142,25 @@ class _InferenceService:
         async def answered(_: AsyncIterator[bytes], call: Call) -> Any:
             identified(call)
             with traced(name, call), recorded(name) as record:
-                answer = await self._answer(kind, method, call, record)
+                async with noted(self._trail, record):
+                    answer = await self._answer(kind, method, call, record)
                 if isinstance(answer, Refusal):
-                    await call.abort(*answer)
+                    await call.abort(answer.code, answer.text)
                 return answer
 
         return answered
 
     async def _answer(self, kind: Any, method: Handler, call: Call, record: CallRecord) -> Any:
         try:
-            admit(self._context.access, record.method, call)
+            admit(self._context.access, call, record)
             async with self._reader.of_call(call, kind) as request:
                 record.message_id = getattr(request, "id", "")
+                if named := getattr(request, "model_name", ""):
+                    record.subject = f"/models/{named}"
                 return await method(request, call)
         except Exception as error:
             refusal = self._refusal(error)
-            record.status = refusal.code
+            record.refuse(refusal)
             return refusal
 
     def _refusal(self, error: Exception) -> Refusal:
@@ -284,24 +289,26 @@ class _InferenceService:
         """A stream: one answer to each request, in their order; an error does not end it."""
         await call.send_initial_metadata(((REQUEST_ID, identified(call)),))
         try:
-            admit(self._context.access, STREAM, call)
+            admit(self._context.access, call, CallRecord(STREAM))
             with self._reader.stream():
                 while (content := await call.read()) is not grpc.aio.EOF:
                     yield await self._streamed(content, call)
         except RequestError as error:
-            await call.abort(*self._refusal(error))
+            refusal = self._refusal(error)
+            await call.abort(refusal.code, refusal.text)
 
     async def _streamed(self, content: bytes, call: Call) -> Any:
         response, message_id = self._types["ModelStreamInferResponse"], ""
         with traced(STREAM, call), recorded(STREAM) as record:
             try:
-                admit(self._context.access, STREAM, call)
+                admit(self._context.access, call, record)
                 with self._reader.of_stream(content, self._request(STREAM)) as request:
                     record.message_id = message_id = request.id
                     return response(infer_response=await self._infer(request, call))
             except Exception as error:
-                record.status, text = self._refusal(error)
-                return response(error_message=text, infer_response={"id": message_id})
+                refusal = self._refusal(error)
+                record.refuse(refusal)
+                return response(error_message=refusal.text, infer_response={"id": message_id})
 
 
 async def _never() -> Message:

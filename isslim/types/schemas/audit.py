@@ -22,9 +22,11 @@ class AuditEntry(BaseModel):
     method: str = Field(description="of the request; `gRPC` of a call", examples=["DELETE"])
     path: str = Field(description="of the request, without its query", examples=["/models/mine"])
     subject: str | None = Field(
-        description="what it made, where the answer names that", examples=["/jobs/419642ce19b52b52"]
+        description="what it made, where the answer names that; of a call over gRPC, what it named",
+        examples=["/jobs/419642ce19b52b52"],
     )
     status: int = Field(
-        description="HTTP status of the answer; 499: its sender left before there was one",
+        description="HTTP status of the answer, or what that of a call is over HTTP; 499: its "
+        "sender left before there was one",
         examples=[204],
     )

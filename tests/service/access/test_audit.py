@@ -12,6 +12,7 @@ import pytest
 import sqlalchemy as sa
 from fastapi.testclient import TestClient
 
+from isslim.demo.ports import free_port
 from isslim.service.main import create_app
 from isslim.settings.service import ServiceSettings
 from isslim.store import audit
@@ -76,6 +77,58 @@ def test_changes_are_noted_and_reading_is_not(audited: TestClient, keys: Keys) -
     assert "secret-note" not in whole
 
 
+def test_calls_over_grpc_that_change_something_are_noted(
+    home: Path, keys: Keys, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Every method, by who may and by who may not; those that change nothing leave no entry."""
+    grpc = pytest.importorskip("grpc", reason="gRPC is optional: pip install 'isslim[grpc]'")
+    from isslim.service.inference_protocol.grpc_messages import (
+        SERVICE,
+        message_classes,
+        service_descriptor,
+    )
+
+    port, service = free_port(), service_descriptor()
+    types = message_classes(service)
+    asked = types["RepositoryModelUnloadRequest"]
+    changes = [asked(model_name=name).SerializeToString() for name in ("tiny", "nope", "a\nb")]
+    settings = ServiceSettings(home=home, grpc_port=port, api_keys_file=keys.file)
+    with TestClient(create_app(settings)) as client:
+        with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+
+            def call(method: str, content: bytes, key: str) -> str:
+                metadata = [("x-api-key", key), ("x-request-id", f"{method}-1")]
+                ask = channel.stream_unary(f"/{SERVICE}/{method}")
+                try:
+                    ask(iter([content]), metadata=metadata, timeout=30)
+                except grpc.RpcError as error:
+                    return str(error.code().name)
+                return "OK"
+
+            for method in (each.name for each in service.methods):
+                for name in ("admin", "read"):
+                    if method != "ModelStreamInfer":
+                        call(method, b"", keys.by_name[name])
+            codes = [call("RepositoryModelUnload", each, keys.by_name["admin"]) for each in changes]
+            with caplog.at_level("INFO", "service.audit"):
+                assert call("RepositoryModelUnload", changes[0], "nonsense") == "UNAUTHENTICATED"
+        assert codes == ["OK", "NOT_FOUND", "NOT_FOUND"]
+        found = entries(client, keys)
+    assert {(each.method, each.path, each.request_id) for each in found} == {
+        ("gRPC", f"/{SERVICE}/RepositoryModelUnload", "RepositoryModelUnload-1")
+    }
+    assert [(each.key, each.subject, each.status) for each in found] == [
+        ("admin", "/models/a\\nb", 404),
+        ("admin", "/models/nope", 404),
+        ("admin", "/models/tiny", 200),
+        ("read", None, 403),
+        ("admin", None, 404),
+    ]
+    assert {each.remote for each in found} == {"127.0.0.1"}
+    (refused,) = [each for each in caplog.records if each.name == "service.audit"]
+    assert (vars(refused)["status"], vars(refused)["key"]) == (401, None)
+
+
 def test_only_administrators_read_it(audited: TestClient, keys: Keys) -> None:
     for name in ("read", "score", "compress"):
         assert audited.get("/audit", headers=keys.headers(name)).status_code == 403
@@ -101,8 +154,10 @@ def test_hostile_paths_are_kept_plain(home: Path) -> None:
 
 
 def test_a_line_of_the_log_says_the_same(home: Path, keys: Keys, tmp_path: Path) -> None:
+    """Whatever else is logged: of who was not let in, the line is all there is."""
     log = tmp_path / "log"
-    with served(home, {"ISS_API_KEYS_FILE": str(keys.file)}, log) as url:
+    quiet = {"ISS_LOG_LEVEL": "ERROR", "ISS_JOB_LOG_LEVEL": "ERROR"}
+    with served(home, {"ISS_API_KEYS_FILE": str(keys.file), **quiet}, log) as url:
         import httpx
 
         httpx.delete(f"{url}/models/nope", headers=keys.headers("admin"))
