@@ -23,7 +23,7 @@ class DirectRoutes:
 
     Args:
         app: the framework's router. It also takes requests with a query, which a `CheckedRoute`
-            refuses, and those that a tracer follows.
+            refuses.
         routes: by method and path.
     """
 
@@ -35,7 +35,7 @@ class DirectRoutes:
         route = None
         if scope["type"] == "http" and not (scope["query_string"] or scope.get("root_path")):
             route = self._routes.get((scope["method"], scope["path"]))
-        if route is None or scope.get("fastapi.telemetry") is not None:
+        if route is None:
             await self._app(scope, receive, send)
             return
         scope["route"], scope["endpoint"], scope["path_params"] = route, route.endpoint, {}

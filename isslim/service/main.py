@@ -18,11 +18,12 @@ from isslim.service.compression import Compression
 from isslim.service.context import AppContext
 from isslim.service.direct_routes import DirectRoutes, direct_routes
 from isslim.service.inference_protocol import routes as inference_protocol
-from isslim.service.middleware import QUIET, BodyLimit, BodyLimits, RequestMetrics
+from isslim.service.middleware import BodyLimit, BodyLimits, RequestMetrics
 from isslim.service.openai import routes as openai
 from isslim.service.openapi import DocumentedApp
 from isslim.service.prefix import Prefix
 from isslim.service.request_id import RequestId
+from isslim.service.request_spans import DirectPaths, RequestSpans
 from isslim.service.routes import (
     about,
     aliases,
@@ -63,13 +64,6 @@ GZIP: dict[str, Any] = {
 """What is compressed on its way: weights hardly shrink, and events must not be held back."""
 
 
-TELEMETRY: TelemetryConfig = {
-    "auto_configure": False,
-    "exclude": lambda scope: str(scope.get("path", "")).startswith(QUIET),
-}
-"""Traces, with the provider of `isslim.store.tracing`: not of what monitoring polls."""
-
-
 def create_app(
     settings: ServiceSettings | None = None, siblings: Siblings | None = None
 ) -> DocumentedApp:
@@ -89,8 +83,11 @@ def create_app(
             yield
         context.close()
 
+    traced = DirectPaths()
+    # With the provider of `isslim.store.tracing`.
+    telemetry: TelemetryConfig = {"auto_configure": False, "exclude": traced.exclude}
     app = DocumentedApp(
-        chosen.root_path, version=__version__, lifespan=lifespan, telemetry=TELEMETRY
+        chosen.root_path, version=__version__, lifespan=lifespan, telemetry=telemetry
     )
     app.state.context, app.state.run_limit = context, _run_limit(chosen)
     problems.install(app)
@@ -124,7 +121,7 @@ def create_app(
     routers += [plugin_module(package, SERVICE).router for package in chosen.kinds]
     for router in routers:
         app.include_router(router)
-    direct = direct_routes(route for router in routers for route in router.routes)
+    direct = traced.routes = direct_routes(route for router in routers for route in router.routes)
     app.router.middleware_stack = DirectRoutes(app.router.middleware_stack, direct)
     app.add_middleware(
         BodyLimit,
@@ -139,6 +136,7 @@ def create_app(
     app.add_middleware(ServedModel, trials=context.trials)
     app.add_middleware(Access, control=context.access, trail=Trail(context.audit))
     app.add_middleware(RequestMetrics, metrics=context.metrics)
+    app.add_middleware(RequestSpans, paths=traced)
     app.add_middleware(RequestId)
     if chosen.root_path:
         app.add_middleware(Prefix, prefix=chosen.root_path)

@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -18,9 +19,11 @@ import pytest
 from isslim.client.api import Client
 from isslim.demo.ports import free_port
 from tests.conftest import Published
-from tests.service.served import wait_for
+from tests.service.inference_protocol.test_language import feed, model
+from tests.service.served import served, wait_for
 from tests.trace_collector import collector
 
+__all__ = ["model"]
 ASK = {"model": "tiny", "texts": ["the cat sees the river"]}
 TRACE, ROOT = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 CALLER = {"traceparent": f"00-{TRACE}-{ROOT}-01"}
@@ -111,6 +114,55 @@ def test_request_and_job_are_one_connected_tree_each(published: Published, tmp_p
     assert {each["trace_id"] for each in of_worker} == {other}
     assert of_worker[-1]["outcome"] == "failed"
     assert float(str(of_worker[-1]["seconds"])) > 0
+
+
+def test_requests_and_calls_are_in_the_traces_of_their_senders(
+    published: Published, model: Any
+) -> None:
+    """Whether answered or refused; each message of a stream over gRPC is a span of its own."""
+    grpc = pytest.importorskip("grpc", reason="gRPC is optional: pip install 'isslim[grpc]'")
+    from tests.service.inference_protocol.test_grpc import Caller, request_of
+
+    port, metadata = free_port(), [("traceparent", CALLER["traceparent"])]
+    other = TRACE[::-1]
+    with collector() as traces:
+        variables = {
+            "ISS_GRPC_PORT": str(port),
+            "OTEL_EXPORTER_OTLP_ENDPOINT": traces.url,
+            "OTEL_BSP_SCHEDULE_DELAY": "100",
+        }
+        third, alone = "5" * 32, {"traceparent": f"00-{'6' * 32}-{ROOT}-00"}
+        with served(published.settings.home, variables) as url:
+            for sent_by in ({"traceparent": f"00-{third}-{ROOT}-01"}, alone, {}):
+                assert httpx.post(f"{url}/score", json=ASK, headers=sent_by).status_code == 200
+            score = traces.trace(third, "POST /score", "queue", "tokenize", "run original")
+            caller = Caller(port)
+            asked = caller.types["ModelInferRequest"](**request_of(feed(model)))
+            caller.method("ModelInfer")(asked, metadata=metadata, timeout=30)
+            refused = caller.types["ModelInferRequest"](model_name="nope")
+            streamed = caller.method("ModelStreamInfer", "stream_stream")
+            sent = [("traceparent", f"00-{other}-{ROOT}-01")]
+            list(streamed(iter([asked, refused]), metadata=sent, timeout=30))
+            with pytest.raises(grpc.RpcError):
+                caller.method("ModelInfer")(refused, metadata=sent, timeout=30)
+            caller.call("ServerReady")
+            caller.channel.close()
+            found = traces.trace(TRACE, "gRPC ModelInfer", "queue", "run compressed")
+            traces.trace(other, "gRPC ModelStreamInfer", "gRPC ModelInfer", "run compressed")
+    assert score["POST /score"].parent == ROOT
+    assert {score[each].parent for each in ("queue", "tokenize", "run original")} == {
+        score["POST /score"].id
+    }
+    roots = [each for each in traces.spans if each.name == "POST /score" and not each.parent]
+    assert len(roots) == 1  # of the one without a context
+    assert not any(each.trace == "6" * 32 for each in traces.spans)  # its sender samples it not
+    call = found["gRPC ModelInfer"]
+    assert call.parent == ROOT
+    assert found["queue"].parent == found["run compressed"].parent == call.id
+    assert traces.is_connected(other, ROOT)
+    below = [each.name for each in traces.spans if (each.trace, each.parent) == (other, ROOT)]
+    assert sorted(below) == ["gRPC ModelInfer", *["gRPC ModelStreamInfer"] * 2]
+    assert not any("ServerReady" in each.name for each in traces.spans)
 
 
 ABSENT = """

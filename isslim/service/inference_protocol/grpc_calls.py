@@ -22,7 +22,7 @@ from isslim.service.access.caller import Caller
 from isslim.service.large_bodies import LargeBodies, LargePlace
 from isslim.service.problems import RequestError, problem_of
 from isslim.service.request_id import HEADER, take_id
-from isslim.store.tracing import call_span, is_tracing
+from isslim.store.tracing import is_tracing, request_span
 
 _LOG = logging.getLogger("service")
 _REQUESTS = logging.getLogger("service.requests")
@@ -234,7 +234,7 @@ class Refusal(NamedTuple):
     http_status: int
 
 
-def traced(method: str, call: Call) -> AbstractContextManager[None]:
+def traced(method: str, call: Call) -> AbstractContextManager[object]:
     """A span for the duration of the block, below the sender's own if it names one.
 
     Args:
@@ -244,7 +244,7 @@ def traced(method: str, call: Call) -> AbstractContextManager[None]:
     if not is_tracing() or method in QUIET:
         return nullcontext()
     metadata = call.invocation_metadata() or ()
-    return call_span(f"gRPC {method}", {n: v for n, v in metadata if isinstance(v, str)})
+    return request_span(f"gRPC {method}", {n: v for n, v in metadata if isinstance(v, str)})
 
 
 def refusal_of(error: Exception) -> Refusal:

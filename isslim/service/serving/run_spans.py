@@ -21,8 +21,8 @@ class RunSpans:
 
     def begin(self) -> None:
         """Ends the wait: the job has begun."""
-        if self._asked:
-            waited = start_span("queue", self._parent, began_ns=self._asked)
+        waited = start_span("queue", self._parent, began_ns=self._asked)
+        if waited is not None:
             waited.end()
 
     def step(self, name: str) -> AbstractContextManager[None]:
