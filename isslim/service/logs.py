@@ -13,6 +13,7 @@ def configure(settings: ServiceSettings) -> None:
         "service": settings.log_level,
         "uvicorn.error": settings.log_level,
         "service.jobs": settings.job_log_level,
-        "service.audit": "INFO",  # whatever else is printed
+        # Whatever else is printed: of who was not let in, the line is the only record.
+        "service.audit": "INFO",
     }
-    logs.configure(levels, lambda: {"request_id": request_id()})
+    logs.configure(settings, levels, lambda: {"request_id": request_id()})

@@ -1,11 +1,13 @@
-"""Logs as JSON lines on standard error, those of libraries included."""
+"""Logs on standard error, those of libraries included: JSON lines, or lines for people."""
 
 from __future__ import annotations
 
+import json
 import logging
 import sys
+import time
 from collections.abc import Callable, Mapping
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import structlog
 from pydantic import Field
@@ -16,10 +18,11 @@ from isslim.store.tracing import trace_id
 from isslim.types.units import Unit
 
 Level = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
+Form = Literal["auto", "json", "text"]
 
 
 class LogSettings(BaseSettings):
-    """Logs of service and worker: JSON lines on standard error."""
+    """Logs of service and worker, on standard error."""
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, extra="ignore", frozen=True)
 
@@ -28,14 +31,22 @@ class LogSettings(BaseSettings):
         description="`INFO` logs what happens to every job, of the service that queues it and of "
         "the worker that runs it; `WARNING` only problems",
     )
+    log_format: Annotated[Form, Unit("name")] = Field(
+        default="auto",
+        description="`json`: JSON lines; `text`: lines for people; `auto`: lines for people on a "
+        "terminal, else JSON",
+    )
 
 
 def configure(
-    levels: Mapping[str, str], facts: Callable[[], Mapping[str, str | None]] = dict
+    settings: LogSettings,
+    levels: Mapping[str, str],
+    facts: Callable[[], Mapping[str, str | None]] = dict,
 ) -> None:
-    """Sends every record of the process through one JSON formatter. Called once, at its start.
+    """Sends every record of the process through one formatter. Called once, at its start.
 
     Args:
+        settings: of the process.
         levels: the lowest level printed, by logger; of all others it is `WARNING`.
         facts: called for each line; what it returns is added, but for what is None.
     """
@@ -55,6 +66,9 @@ def configure(
         add_facts,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
+    is_text = settings.log_format == "text" or (
+        settings.log_format == "auto" and sys.stderr.isatty()
+    )
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
@@ -62,7 +76,7 @@ def configure(
             processors=[
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
                 structlog.processors.format_exc_info,
-                structlog.processors.JSONRenderer(),
+                readable if is_text else structlog.processors.JSONRenderer(),
             ],
         )
     )
@@ -71,3 +85,38 @@ def configure(
     root.setLevel(logging.WARNING)
     for name, level in levels.items():
         logging.getLogger(name).setLevel(level)
+
+
+_HIDDEN = ("event", "level", "logger", "timestamp", "exception")
+"""Facts that are not named in a line for people: they have a place in it."""
+
+
+def readable(logger: Any, method: str, event: structlog.typing.EventDict) -> str:
+    """A line for people: when, where, what, and the facts; below it a traceback, if there is one.
+
+    Control characters, which strangers may have sent, are escapes: a terminal would obey them.
+
+    Args:
+        logger: of structlog, which it does not need.
+        method: of the logger.
+        event: the record.
+    """
+    level = "" if event["level"] == "info" else f" {event['level']}:"
+    facts = [
+        f"{name}={_value(value)}"
+        for name, value in event.items()
+        if name not in _HIDDEN and value not in (None, "")
+    ]
+    what = _printable(str(event["event"]))
+    line = " ".join([f"{time.strftime('%H:%M:%S')} {event['logger']}:{level} {what}", *facts])
+    below = str(event.get("exception") or "").splitlines()
+    return "\n".join([line, *map(_printable, below)])
+
+
+def _value(value: object) -> str:
+    text = str(value)
+    return json.dumps(text) if " " in text or not text.isprintable() else text
+
+
+def _printable(text: str) -> str:
+    return "".join(each if each.isprintable() else repr(each)[1:-1] for each in text)

@@ -68,7 +68,7 @@ were only inspected."""
 def main() -> int:
     """Runs until SIGTERM or SIGINT; returns the exit status."""
     settings = read_or_exit(WorkerSettings, "isslim worker")
-    logs.configure({"worker.jobs": settings.job_log_level})
+    logs.configure(settings, {"worker.jobs": settings.job_log_level})
     begin_tracing("isslim-worker")
     if (opened := _open(settings)) is None:
         return NO_DATABASE
