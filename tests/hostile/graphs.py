@@ -468,7 +468,7 @@ GRAPHS: dict[str, tuple[Make, tuple[str, ...]]] = {
         lambda path: (
             path.write_bytes(layer().SerializeToString().replace(b"steps_", b"ste\x80s_")) and None
         ),
-        ("unreadable-upload", "reading-failed"),
+        ("unreadable-upload",),
     ),
     "deep-messages": (
         lambda path: path.write_bytes(b"\x08\x08" + _deep(3000)) and None,

@@ -29,6 +29,7 @@ from isslim.compress.onnx.normalise.functions import inlined
 from isslim.compress.onnx.normalise.loops import loops_as_layers
 from isslim.compress.onnx.normalise.normal_form import drop_unread
 from isslim.compress.onnx.normalise.refusals import (
+    refuse_bytes,
     refuse_endless,
     refuse_unreadable,
     refuse_without_layers,
@@ -63,7 +64,7 @@ def parse(path: Path, largest: int = MAX_BYTES) -> ModelProto:
         largest: bytes that it may have.
 
     Raises:
-        UnreadableUpload: when the file is too large, or no ONNX model.
+        UnreadableUpload: when the file is too large, no ONNX model, or has names that are no text.
     """
     size = path.stat().st_size
     if size > largest:
@@ -75,6 +76,7 @@ def parse(path: Path, largest: int = MAX_BYTES) -> ModelProto:
         raise UnreadableUpload(f"the file is no ONNX model, or is cut off: {error}") from error
     if not model.HasField("graph"):
         raise UnreadableUpload("the file is no ONNX model: it has no graph")
+    refuse_bytes(model)
     return model
 
 

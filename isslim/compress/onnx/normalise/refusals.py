@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from itertools import islice
+from typing import Any
 
-from onnx import GraphProto, ModelProto, NodeProto
+from onnx import GraphProto, ModelProto, NodeProto, TensorProto
 
-from isslim.compress.errors import GraphNotUnderstood
+from isslim.compress.errors import GraphNotUnderstood, UnreadableUpload
 from isslim.compress.onnx.model.attributes import subgraphs
 from isslim.compress.onnx.model.recurrent import OPERATORS, P, R, W, view
 from isslim.compress.onnx.model.split_model import SplitModel, given, graphs, label, nodes
@@ -21,9 +23,54 @@ MAX_STEPS = 10_000_000
 """Steps of a Loop, and of Loops in it together, that a graph may have by its constants."""
 MAX_PARTS = 100_000
 """Constants and nodes; exported graphs have some thousands."""
+MESSAGES = 20
+"""Messages of a model, such as attributes, that are looked at for each of them."""
+_TENSOR_NAME = TensorProto.DESCRIPTOR.fields_by_name["name"]
 _NAMED = 8
 """How many operators a refusal names at most."""
 _MOVES = {"Cast", "Concat", "Identity", "Reshape", "Slice", "Squeeze", "Transpose", "Unsqueeze"}
+
+
+def refuse_bytes(model: ModelProto) -> None:
+    """Refuses a model with a name, or another text, that is none in UTF-8.
+
+    The library that parses it takes any bytes, and gives those that are no text as bytes.
+
+    Raises:
+        UnreadableUpload: with the field and what it holds.
+    """
+    # Models of many more parts are refused for their number.
+    for message in islice(_messages(model), MESSAGES * MAX_PARTS):
+        for field, value in _fields(message):
+            if field.type == _TENSOR_NAME.type:
+                odd = next((e for e in _each(field, value) if isinstance(e, bytes)), None)
+                if odd is not None:
+                    raise UnreadableUpload(
+                        f"'{field.name}' of {message.DESCRIPTOR.name} in the graph is no text in "
+                        f"UTF-8: {odd[:60]!r}. The file is damaged, or its writer used another "
+                        "encoding: export it again"
+                    )
+
+
+def _messages(message: Any) -> Iterator[Any]:
+    """A message and all within it."""
+    yield message
+    for field, value in _fields(message):
+        if field.message_type is not None:
+            for inner in _each(field, value):
+                yield from _messages(inner)
+
+
+def _fields(message: Any) -> list[tuple[Any, Any]]:
+    """The fields that a message has; of a tensor its name alone, since its numbers are copied."""
+    if isinstance(message, TensorProto):
+        return [(_TENSOR_NAME, message.name)]
+    found: list[tuple[Any, Any]] = message.ListFields()
+    return found
+
+
+def _each(field: Any, value: Any) -> Any:
+    return value if field.is_repeated else (value,)
 
 
 def refuse_unreadable(model: ModelProto) -> None:

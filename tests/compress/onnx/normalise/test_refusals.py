@@ -46,6 +46,22 @@ def test_a_file_that_is_no_model_is_refused(tmp_path: Path, content: bytes) -> N
         read_graph(tmp_path / "model.onnx")
 
 
+@pytest.mark.parametrize(
+    ("old", "words"),
+    [
+        (b"LSTM", "'op_type' of NodeProto"),
+        (b"MatMul", "'op_type' of NodeProto"),
+        (b"hidden_size", "'name' of AttributeProto"),
+    ],
+)
+def test_a_text_that_is_none_is_named(tmp_path: Path, old: bytes, words: str) -> None:
+    content = lstm().SerializeToString()
+    assert old in content
+    (tmp_path / "model.onnx").write_bytes(content.replace(old, b"\xff" + old[1:]))
+    with pytest.raises(UnreadableUpload, match=f"{words} in the graph is no text in UTF-8: b'.xff"):
+        read_graph(tmp_path / "model.onnx")
+
+
 def test_half_a_file_is_refused(tmp_path: Path) -> None:
     whole = lstm().SerializeToString()
     (tmp_path / "model.onnx").write_bytes(whole[: len(whole) // 2])
