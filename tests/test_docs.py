@@ -289,6 +289,22 @@ def test_python_examples_use_what_there_is(block: str) -> None:
             inspect.signature(getattr(Client, node.func.attr)).bind(None, *arguments, **named)
 
 
+def test_every_problem_that_a_job_may_end_with_is_on_its_page() -> None:
+    compress = ROOT / "isslim" / "compress"
+    errors = re.findall(
+        r'^    kind(?:, title)? = "(.+?)"', (compress / "errors.py").read_text(), re.M
+    )
+    of_library = {"arguments-refused", "module-refused", "module-not-cut"}
+    worker = "".join(each.read_text() for each in (compress / "worker").glob("*.py"))
+    kinds = {*errors, *re.findall(r'(?:\bkind=|_problem\()"(.+?)"', worker)} - of_library
+    assert len(kinds) > 30
+    section = (DOCS / "http.md").read_text().split("### What a job", 1)[1].split("\n## ", 1)[0]
+    named = {
+        name for row in re.findall(r"^\| (`.+?) \|", section, re.M) for name in row.split(", ")
+    }
+    assert named - {"`kind`"} == {f"`{kind}`" for kind in kinds}
+
+
 def test_an_evaluation_is_configured_as_the_models_page_says() -> None:
     (found,) = re.findall(r"ISS_EVALUATIONS='([^']*)'", (DOCS / "models.md").read_text())
     for each in json.loads(found).values():
