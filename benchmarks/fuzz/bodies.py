@@ -47,12 +47,16 @@ class Requests:
 
     Args:
         client: of the service.
+        language: name of its language model.
+
+    Attributes:
+        good: requests that are answered.
     """
 
-    def __init__(self, client: TestClient) -> None:
+    def __init__(self, client: TestClient, language: str = LANGUAGE) -> None:
         self._client = client
-        self._good = _good()
-        self._contents = [asked.content for asked in self._good]
+        self.good = _good(language)
+        self._contents = [asked.content for asked in self.good]
 
     def send(self, draw: random.Random) -> bool:
         """Sends a damaged request; returns whether it was accepted.
@@ -63,16 +67,24 @@ class Requests:
         Raises:
             Fault: when the answer is a crash, too long, or no problem document.
         """
-        asked = draw.choice(self._good)
+        asked = draw.choice(self.good)
         content = damaged(asked.content, self._contents, draw)
         headers = dict(asked.headers)
         if _LENGTH in headers and draw.random() < 0.3:
             headers[_LENGTH] = draw.choice(("-1", "99999999999999999999", "0", "1e3", "", "7"))
         elif draw.random() < 0.05:
             headers["content-encoding"] = draw.choice(("gzip", "deflate", "br", "x"))
-        return self._answer(replace(asked, content=content, headers=headers))
+        return self.answer(replace(asked, content=content, headers=headers))
 
-    def _answer(self, asked: Asked) -> bool:
+    def answer(self, asked: Asked) -> bool:
+        """Sends a request; returns whether it was accepted.
+
+        Args:
+            asked: what is sent.
+
+        Raises:
+            Fault: as `send`.
+        """
         answer = self._client.request(
             asked.method, asked.path, content=asked.content, headers=asked.headers
         )
@@ -90,28 +102,29 @@ class Requests:
 
 
 @contextmanager
-def requests_to(home: Path) -> Iterator[Requests]:
+def requests_to(home: Path, language: str = LANGUAGE) -> Iterator[Requests]:
     """A service in this process.
 
     Args:
         home: with the models of `benchmarks.soak.models.first_models`.
+        language: name of its language model.
     """
     settings = ServiceSettings(home=home, run_seconds=5)
     with TestClient(
         create_app(settings), base_url="http://127.0.0.1", raise_server_exceptions=False
     ) as client:
-        yield Requests(client)
+        yield Requests(client, language)
 
 
-def _good() -> list[Asked]:
+def _good(language: str) -> list[Asked]:
     texts: list[tuple[str, str, Any]] = [
-        ("POST", "/score", {"model": LANGUAGE, "texts": ["w1 w2", "w3"], "variants": ["original"]}),
-        ("POST", "/generate", {"model": LANGUAGE, "prompt": "w1 w2", "max_tokens": 4, "seed": 1}),
-        ("POST", "/v1/completions", {"model": LANGUAGE, "prompt": "w1 w2", "max_tokens": 3}),
-        ("POST", "/tokenize", {"model": LANGUAGE, "prompt": "w1 w2"}),
+        ("POST", "/score", {"model": language, "texts": ["w1 w2", "w3"], "variants": ["original"]}),
+        ("POST", "/generate", {"model": language, "prompt": "w1 w2", "max_tokens": 4, "seed": 1}),
+        ("POST", "/v1/completions", {"model": language, "prompt": "w1 w2", "max_tokens": 3}),
+        ("POST", "/tokenize", {"model": language, "prompt": "w1 w2"}),
         ("POST", "/qa", {"model": READER, "question": "who sat?", "context": "the cat sat."}),
         ("POST", f"/models/{GRAPH}/run", {"inputs": {"ids": [[1, 2], [3, 4]]}}),
-        ("PUT", "/aliases/prod", {"model": LANGUAGE}),
+        ("PUT", "/aliases/prod", {"model": language}),
         (
             "POST",
             f"/v2/models/{GRAPH}/infer",

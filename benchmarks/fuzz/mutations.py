@@ -102,10 +102,9 @@ def _json(content: bytes, others: Sequence[bytes], draw: random.Random) -> bytes
         document, end = json.JSONDecoder().raw_decode(text)
     except (ValueError, RecursionError):
         return _flipped(content, others, draw)
-    places: list[tuple[Any, Any]] = []
-    _collect(document, places, 0)
-    if places:
-        holder, key = draw.choice(places)
+    there = places(document)
+    if there:
+        holder, key = draw.choice(there)
         action = draw.randrange(4)
         if action == 0 and isinstance(holder, dict):
             holder[draw.choice(TEXTS)] = holder.pop(key)
@@ -118,13 +117,20 @@ def _json(content: bytes, others: Sequence[bytes], draw: random.Random) -> bytes
     return json.dumps(document).encode() + text[end:].encode()
 
 
-def _collect(value: Any, places: list[tuple[Any, Any]], depth: int) -> None:
-    if depth > 20 or len(places) > 2000:
+def places(document: Any) -> list[tuple[Any, Any]]:
+    """Lists and dictionaries of a JSON document with each of their indices and keys, bounded."""
+    found: list[tuple[Any, Any]] = []
+    _collect(document, found, 0)
+    return found
+
+
+def _collect(value: Any, found: list[tuple[Any, Any]], depth: int) -> None:
+    if depth > 20 or len(found) > 2000:
         return
     pairs = value.items() if isinstance(value, dict) else ()
     for key, inner in pairs if pairs else enumerate(value if isinstance(value, list) else ()):
-        places.append((value, key))
-        _collect(inner, places, depth + 1)
+        found.append((value, key))
+        _collect(inner, found, depth + 1)
 
 
 def _member(content: bytes, others: Sequence[bytes], draw: random.Random) -> bytes:
