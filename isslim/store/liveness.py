@@ -1,10 +1,11 @@
 """Which workers are dead, and what becomes of their jobs.
 
 A worker is dead when it has lost its lock and is silent, or when it has been silent for as long as
-a lease lasts. How long that is, each process measures by its own clock and by what it sees: no
-clock of another host, and no jump of one, has a say. A worker ends its child before its lease does
-(`isslim.compress.worker.heart`). Whoever finds a dead one takes its lease away first, by a write
-that fails where the worker has beaten since, and hands its jobs back to the queue.
+a lease lasts; one of the same machine at once when its process has ended. How long that is, each
+process measures by its own clock and by what it sees: no clock of another host, and no jump of one,
+has a say. A worker ends its child before its lease does (`isslim.compress.worker.heart`). Whoever
+finds a dead one takes its lease away first, by a write that fails where the worker has beaten
+since, and hands its jobs back to the queue.
 
 DBOS itself leaves a dead executor's jobs alone, and starts them twice when an id is used twice:
 both are what the lease is for.
@@ -21,6 +22,7 @@ from typing import TYPE_CHECKING
 
 from isslim.store.locks import LEASE_SECONDS, FileLocks, Locks, Seen
 from isslim.store.postgres_locks import PostgresLocks
+from isslim.store.processes import has_ended
 from isslim.store.settings import StoreSettings
 from isslim.types.names import INSPECTION_QUEUE, QUEUE
 
@@ -30,6 +32,8 @@ if TYPE_CHECKING:
 
 LOOK_SECONDS = 0.3
 """Between two looks for dead workers: how soon their jobs go on."""
+SUSPICION_SECONDS = 0.05
+"""The same while a worker has lost its lock, but its silence is not long enough yet."""
 _LOG = logging.getLogger("worker.liveness")
 
 
@@ -90,7 +94,12 @@ class Watch:
         holder = next(
             (each for each in (self._sights or {}).values() if each.seen.token == token), None
         )
-        return holder is None or self._is_over(holder)
+        if holder is None or self._is_over(holder):
+            return True
+        # Who brought its job to the queue may know more by now than this process saw last. Its
+        # silence is no argument here: this process itself may have been stopped since.
+        now = next((each for each in self._locks.seen().values() if each.token == token), None)
+        return now is None or self._is_over(_Sight(now, 0.0, self._clock()))
 
     def bury(self, executor_id: str) -> bool:
         """Takes the lease of an executor id away, if its worker is dead.
@@ -106,11 +115,24 @@ class Watch:
             return not self._locks.is_held(executor_id)
         return self._is_over(sight) and self._locks.bury(executor_id, sight.seen)
 
+    @property
+    def suspects(self) -> bool:
+        """Whether a worker has lost its lock, and may be dead in a moment."""
+        return any(
+            _has_lost_its_lock(sight) and not self._is_over(sight)
+            for sight in (self._sights or {}).values()
+        )
+
     def _is_over(self, sight: _Sight) -> bool:
-        if sight.silent_seconds >= LEASE_SECONDS:
+        if sight.silent_seconds >= LEASE_SECONDS or has_ended(sight.seen.token):
             return True
-        is_free = not sight.seen.locked and sight.seen.lasting
-        return is_free and sight.silent_seconds >= self._locks.quiet_seconds
+        return _has_lost_its_lock(sight) and sight.silent_seconds >= self._locks.quiet_seconds
+
+
+def _has_lost_its_lock(sight: _Sight) -> bool:
+    """Whether a lock that is free says that its worker has ended; not where that is known."""
+    is_free = not sight.seen.locked and sight.seen.lasting
+    return is_free and has_ended(sight.seen.token) is None
 
 
 def recover_dead_peers(
@@ -132,9 +154,13 @@ def recover_dead_peers(
             revive a cancelled one.
         every_seconds: interval of the checks.
     """
-    while not stop.wait(every_seconds):
+    pause = every_seconds
+    while not stop.wait(pause):
+        pause = every_seconds
         try:
             watch.look()
+            if watch.suspects:
+                pause = min(SUSPICION_SECONDS, every_seconds)
             _look(client, watch, own_id, may_resume)
         except Exception:
             # Whatever failed (the database for a moment, a deleted job), the loop has to go on:

@@ -62,6 +62,13 @@ class Held(Protocol):
             Unavailable: when nobody can hear it now.
         """
 
+    def wait(self, seconds: float) -> None:
+        """Waits until the next beat is due: less than the time where the lease may be in danger.
+
+        Args:
+            seconds: between two beats.
+        """
+
     def close(self) -> None:
         """Gives the lease back."""
 
@@ -201,6 +208,14 @@ class FileLease:
         self._write()
         gone = os.fstat(self._file.fileno()).st_nlink == 0
         return not gone and not _revoked(self._path, self.token).exists()
+
+    def wait(self, seconds: float) -> None:
+        """Waits: nothing takes a file's lock from a process that lives.
+
+        Args:
+            seconds: between two beats.
+        """
+        time.sleep(seconds)
 
     def close(self) -> None:
         """Gives the lease back."""

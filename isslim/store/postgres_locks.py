@@ -6,7 +6,7 @@ The advisory lock needs a direct or session-mode connection.
 from __future__ import annotations
 
 import hashlib
-import secrets
+import select
 import threading
 import time
 from collections.abc import Mapping
@@ -18,10 +18,11 @@ import sqlalchemy as sa
 
 from isslim.store.errors import Unavailable
 from isslim.store.locks import LEASE_SECONDS, Seen
+from isslim.store.processes import process_token
 
 QUIET_SECONDS = 1.0
-"""Its lock is lost to a living worker when somebody terminates its connection: it connects anew at
-its next beat, and beats on."""
+"""Its lock is lost to a living worker when somebody terminates its connection: it sees that at once
+(`PostgresLease.wait`), connects anew, and beats on."""
 _SERVER: LiteralString = "pg_postmaster_start_time()::text"
 _PATIENCE: dict[str, Any] = {
     # A server that is gone without a word must be noticed, by both sides, and no statement may wait
@@ -190,7 +191,7 @@ class PostgresLease:
     """
 
     def __init__(self, url: str, executor_id: str, connection: psycopg.Connection[Any]) -> None:
-        self.token = secrets.token_hex(8)
+        self.token = process_token()
         self._url, self._id = url, executor_id
         self._connection: psycopg.Connection[Any] | None = connection
         self._has_lock = True
@@ -219,6 +220,26 @@ class PostgresLease:
         except psycopg.Error as error:
             self._cut()
             raise Unavailable(str(error).strip()) from error
+
+    def wait(self, seconds: float) -> None:
+        """Waits until the next beat is due, or until the server has something to say.
+
+        That is mostly that it ends the connection, and the lock with it: others look at this
+        worker from then on, and have to hear it soon.
+
+        Args:
+            seconds: between two beats.
+        """
+        try:
+            connection = None if self._connection is None else self._connection.fileno()
+        except psycopg.Error:  # it is closed
+            connection = None
+        if connection is None:
+            time.sleep(seconds)
+            return
+        ended = select.poll()
+        ended.register(connection, select.POLLIN)
+        ended.poll(1000 * seconds)
 
     def close(self) -> None:
         """Gives the lease back: nobody has to wait until it is certain that its holder ended."""

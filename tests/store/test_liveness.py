@@ -22,7 +22,13 @@ from psycopg.pq import TransactionStatus
 from benchmarks.cluster.postgres import Postgres
 from isslim.demo.ports import free_port
 from isslim.store.errors import Unavailable
-from isslim.store.liveness import LOOK_SECONDS, Watch, locks_of, recover_dead_peers
+from isslim.store.liveness import (
+    LOOK_SECONDS,
+    SUSPICION_SECONDS,
+    Watch,
+    locks_of,
+    recover_dead_peers,
+)
 from isslim.store.locks import LEASE_SECONDS, MAX_WORKERS, FileLocks, Locks, Seen, executor_ids
 from isslim.store.migrations import migrate
 from isslim.store.postgres_locks import QUIET_SECONDS, PostgresLease, PostgresLocks
@@ -327,6 +333,75 @@ def test_process_that_was_stopped_itself_takes_no_living_one_for_dead() -> None:
     assert not case.after(0, w=Seen("t", 9, locked=True)).is_dead("t")
 
 
+def test_worker_that_lost_its_lock_is_suspect_until_it_beats_or_is_dead() -> None:
+    case = Watched()
+    assert not case.watch.suspects
+    assert not case.after(0, w=Seen("t", 5, locked=True)).suspects
+    for seconds in (0.5, 0.4):
+        assert case.after(seconds, w=Seen("t", 5, locked=False)).suspects
+    assert not case.after(0.2, w=Seen("t", 5, locked=False)).suspects  # it is dead
+    assert case.after(0, w=Seen("t", 6, locked=False)).suspects
+    assert not case.after(0, w=Seen("t", 6, locked=True)).suspects
+    assert not case.after(0, w=Seen("t", 6, locked=False, lasting=False)).suspects
+
+
+def test_process_of_this_machine_is_dead_once_it_has_ended_and_not_before() -> None:
+    made = "from isslim.store.processes import process_token; print(process_token(), flush=True)"
+    process = subprocess.Popen(
+        [sys.executable, "-c", f"{made}; input()"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    with process:
+        assert process.stdout is not None
+        token = process.stdout.readline().strip()
+        case, cut = Watched(), Seen(token, 5, locked=False)
+        case.after(0, w=Seen(token, 5, locked=True))
+        # Its connection was cut, and it is slow to make another.
+        assert not case.after(LEASE_SECONDS - 0.1, w=cut).is_dead(token)
+        assert not case.watch.suspects
+        process.kill()
+        process.wait()
+    assert case.watch.is_dead(token)
+    assert case.after(0, w=Seen(token, 5, locked=True)).is_dead(token)  # the server is late
+    assert case.watch.bury("w")
+
+
+def test_lease_that_others_took_away_since_the_last_look_is_a_dead_workers() -> None:
+    case = Watched()
+    case.after(0, w=Seen("t", 5, locked=True))
+    case.locks.shown = {"w": Seen("t", 5, locked=False)}
+    assert not case.watch.is_dead("t")  # it may beat
+    case.locks.shown = {"w": Seen("another", 0, locked=True)}
+    assert case.watch.is_dead("t")
+
+
+def test_lock_that_the_kernel_freed_since_the_last_look_is_a_dead_workers(
+    locks: FileLocks,
+) -> None:
+    held, watch = locks.acquire("w"), Watch(locks)
+    assert held is not None
+    watch.look()
+    assert not watch.is_dead(held.token)
+    held.close()
+    assert watch.is_dead(held.token)
+
+
+def test_suspect_worker_is_looked_at_more_often_while_the_database_answers(jobs: Jobs) -> None:
+    case, stop = Watched(), Looks(3)
+    case.locks.shown = {"w": Seen("t", 5, locked=False)}
+    recover_dead_peers(jobs.client, case.watch, "own", stop, lambda workflow_id: True)
+    assert stop.pauses == [LOOK_SECONDS, *[SUSPICION_SECONDS] * 3]
+
+    def fails() -> dict[str, Seen]:
+        raise Unavailable("away")
+
+    case.locks.seen, stop = fails, Looks(2)  # type: ignore[method-assign]
+    recover_dead_peers(jobs.client, case.watch, "own", stop, lambda workflow_id: True)
+    assert stop.pauses == [LOOK_SECONDS] * 3
+
+
 def test_token_that_nobody_has_is_of_a_dead_worker() -> None:
     case = Watched()
     assert case.watch.is_dead("t")  # it looks where it has not yet
@@ -531,6 +606,26 @@ def test_holder_whose_connection_is_cut_has_its_lock_again_with_its_next_beat(
     held.close()
     assert locks.seen() == {}
     locks.close()
+
+
+@pytest.mark.slow
+def test_holder_sees_at_once_that_its_connection_is_cut(postgres: str) -> None:
+    url = migrated(postgres)
+    held = PostgresLocks(url).acquire("w")
+    assert held is not None
+    began = time.monotonic()
+    held.wait(0.3)
+    assert time.monotonic() - began >= 0.3
+    threading.Timer(0.1, cut, (url,)).start()
+    began = time.monotonic()
+    held.wait(10.0)
+    assert time.monotonic() - began < QUIET_SECONDS
+    assert held.beat()
+    for _ in range(2):  # with the connection that was made anew, and without any
+        began = time.monotonic()
+        held.wait(0.2)
+        assert time.monotonic() - began >= 0.2
+        held.close()
 
 
 @pytest.mark.slow

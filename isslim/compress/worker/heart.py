@@ -87,7 +87,10 @@ class Heart:
         return True
 
     def _go_on(self) -> None:
-        while not self._stopped.wait(BEAT_SECONDS):
+        while not self._stopped.is_set():
+            self._held.wait(BEAT_SECONDS)
+            if self._stopped.is_set():
+                return
             try:
                 self.beat()
             except Exception:

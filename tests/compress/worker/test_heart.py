@@ -40,6 +40,9 @@ class Unheard:
         self.takes()
         raise self.fault
 
+    def wait(self, seconds: float) -> None:
+        time.sleep(seconds)
+
     def close(self) -> None:
         """Nothing."""
 

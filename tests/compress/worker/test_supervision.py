@@ -68,6 +68,9 @@ class Heard:
     def beat(self) -> bool:
         return True
 
+    def wait(self, seconds: float) -> None:
+        time.sleep(seconds)
+
     def close(self) -> None:
         """Nothing."""
 

@@ -1,0 +1,61 @@
+"""Names of processes: of which it can be told that they have ended, and of which it cannot."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from isslim.store.processes import has_ended, process_token
+
+TELLING = "from isslim.store.processes import process_token; print(process_token(), flush=True)"
+
+
+def test_each_token_is_another_and_of_this_process() -> None:
+    tokens = {process_token() for _ in range(3)}
+    assert len(tokens) == 3
+    for token in tokens:
+        assert len(token) <= 64  # a column of the database holds it
+        assert has_ended(token) is False
+
+
+def test_process_has_ended_when_the_kernel_says_so() -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-c", f"{TELLING}; input()"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    with process:
+        assert process.stdout is not None
+        token = process.stdout.readline().strip()
+        assert has_ended(token) is False
+        process.send_signal(signal.SIGSTOP)
+        assert has_ended(token) is False  # it may go on
+        process.kill()
+        # Until its parent has waited for it, it has an id, and has ended.
+        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+        assert has_ended(token) is True
+    assert has_ended(token) is True
+
+
+def test_id_that_is_used_again_is_of_another_process() -> None:
+    random, here, process, began = process_token().split("-")
+    assert has_ended(f"{random}-{here}-{process}-{int(began) - 1}") is True
+
+
+@pytest.mark.parametrize("token", ["", "token", "0123456789abcdef", "a-b", "a-b-c-d", "a---", "-"])
+def test_what_names_no_process_tells_nothing(token: str) -> None:
+    assert has_ended(token) is None
+
+
+def test_of_other_machines_and_containers_nobody_can_tell() -> None:
+    random, here, process, began = process_token().split("-")
+    boot, _, container = here.partition(".")
+    for other in (f"00000000.{container}", f"{boot}.1"):
+        assert has_ended(f"{random}-{other}-{process}-{began}") is None
+        assert has_ended(f"{random}-{other}-999999999-{began}") is None
+    assert has_ended(f"{random}-{here}-999999999-{began}") is True
