@@ -176,7 +176,7 @@ def test_make_targets_exist(words: list[str]) -> None:
 def test_modules_that_are_run_exist_and_know_the_options(words: list[str]) -> None:
     flag, name, *options = words
     assert flag == "-m"
-    if not name.startswith(("isslim", "benchmarks", "examples", "supply_chain")):
+    if not name.startswith(("isslim", "benchmarks", "examples", "supply_chain", "tests")):
         assert name == "tf2onnx.convert"
         return
     file = ROOT.joinpath(*name.split("."))

@@ -1,6 +1,10 @@
 """Jobs through interruptions of their database and workers: does any run twice?
 
     python -m tests.compress.worker.interruptions --jobs 20 --workers 2 --stopped 30
+    python -m tests.compress.worker.interruptions --cancels 100 --seconds 0.4 --backend sqlite
+
+The second one cancels each of so many jobs at a random moment: is there a model where there should
+be none, or none where there should be one?
 
 Workers and a Postgres server (or SQLite) are real; the children only beat, and publish.
 """
@@ -11,6 +15,7 @@ import argparse
 import itertools
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -19,7 +24,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -29,7 +34,7 @@ from benchmarks.cluster.postgres import Postgres
 from isslim.store.errors import Unavailable
 from isslim.store.queue import JobQueue
 from isslim.store.settings import StoreSettings
-from isslim.types.jobs import CompressionRequest, UploadRef
+from isslim.types.jobs import CompressionRequest, JobState, UploadRef
 from isslim.types.recipe import Recipe
 
 CHILD = """
@@ -73,6 +78,8 @@ class Found:
         doubled: of how many two children ran at a time.
         bundles: how many bundles there are.
         orphaned: bundles that no job names.
+        mistaken: jobs that have another number of bundles than one, where they succeeded, or than
+            none.
         starts: how often a child was started.
     """
 
@@ -81,6 +88,7 @@ class Found:
     doubled: int = 0
     bundles: int = 0
     orphaned: int = 0
+    mistaken: int = 0
     starts: int = 0
 
 
@@ -156,15 +164,17 @@ class Scene:
         for name, pid, moment in self.lines():
             spans.setdefault(name, {}).setdefault(pid, []).append(float(moment))
         bundles = {
-            path.parent.name
+            path.parent.name: path.read_text()
             for path in (self.settings.home / "artifacts" / "bundles").glob("*/manifest.json")
         }
+        made = Counter(bundles.values())
         return Found(
             jobs=len(jobs),
             states=dict(Counter(str(job.state) for job in jobs)),
             doubled=sum(_overlap(list(each.values())) for each in spans.values()),
             bundles=len(bundles),
-            orphaned=len(bundles - {job.model_id for job in jobs}),
+            orphaned=len(bundles.keys() - {job.model_id for job in jobs}),
+            mistaken=sum(made[job.name] != (job.state is JobState.SUCCEEDED) for job in jobs),
             starts=sum(map(len, spans.values())),
         )
 
@@ -265,6 +275,24 @@ def interrupted(made: Scene, postgres: Postgres | None, jobs: int, stopped: floa
     return made.found()
 
 
+def cancelled_at_random(made: Scene, count: int) -> Found:
+    """Cancels jobs at any moment of their lives, most of them at publication.
+
+    Args:
+        made: with its workers.
+        count: how many jobs, one after the other.
+    """
+    chance = random.Random(1)
+    made.ask(count)
+    for job in made.jobs[-count:]:
+        made.until(lambda: made.queue.get(job).state is not JobState.QUEUED, 60)  # noqa: B023
+        time.sleep(made.seconds * chance.choice((chance.random(), 0.95 + chance.random() * 0.6)))
+        made.queue.cancel(job)
+    made.until_ended(60)
+    made.until(lambda: not list(made.settings.work.iterdir()), 5)
+    return made.found()
+
+
 def main() -> None:
     """Prints what was found, as JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -272,17 +300,23 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--seconds", type=float, default=3.0)
     parser.add_argument("--stopped", type=float, default=30.0)
+    parser.add_argument("--cancels", type=int)
+    parser.add_argument("--backend", choices=("sqlite", "postgres"), default="postgres")
     given = parser.parse_args()
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        Postgres() as postgres,
-        scene(Path(folder), postgres.new_database(), given.seconds) as made,
-    ):
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        postgres = stack.enter_context(Postgres()) if given.backend == "postgres" else None
+        url = None if postgres is None else postgres.new_database()
+        made = stack.enter_context(scene(folder, url, given.seconds))
         made.start(given.workers)
-        found = interrupted(made, postgres, given.jobs, given.stopped)
+        if given.cancels is None:
+            found = interrupted(made, postgres, given.jobs, given.stopped)
+        else:
+            found = cancelled_at_random(made, given.cancels)
     sys.stdout.write(json.dumps(vars(found)) + "\n")
-    bad = found.doubled or found.bundles != found.jobs or found.orphaned
-    sys.exit(1 if bad else 0)
+    expected = {"succeeded"} if given.cancels is None else {"succeeded", "cancelled"}
+    is_bad = found.doubled or found.orphaned or found.mistaken or found.states.keys() - expected
+    sys.exit(1 if is_bad else 0)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,8 @@ import sqlalchemy as sa
 from benchmarks.cluster.postgres import Postgres
 from isslim.store.locks import LEASE_SECONDS
 from isslim.types.jobs import JobState
-from tests.compress.worker.interruptions import Scene, interrupted, scene
+from tests.compress.worker.interruptions import Scene, cancelled_at_random, interrupted, scene
+from tests.compress.worker.takeovers import REQUIRED_SECONDS, taken_over
 from tests.postgres import or_skipped
 
 
@@ -71,36 +72,15 @@ def test_cancel_holds_without_its_second_write(home: Scene) -> None:
     assert len({name for name, _, _ in home.lines()}) == 2
 
 
-def test_job_of_a_killed_worker_goes_on_within_two_seconds(home: Scene) -> None:
-    home.seconds = 20.0
-    home.start(2)
-    home.until(lambda: home.are_ready(2), 20)
-    home.ask(1)
-    home.until_running(1)
-    pid = home.lines()[-1][1]
-    owner = next(each for each in home.workers if each.pid == home.worker_of(int(pid)))
-    owner.kill()
-    owner.wait()
-    killed = time.monotonic()
-    home.until_running(2)
-    first = next(float(moment) for _, each, moment in home.lines() if each != pid)
-    assert first - killed < 2.0
-
-
-def cancelled_at_random(made: Scene, count: int) -> None:
-    """Cancels jobs at any moment of their lives, most of them at publication."""
-    chance = random.Random(1)
-    made.ask(count)
-    for job in made.jobs[-count:]:
-        made.until(lambda job=job: made.queue.get(job).state is not JobState.QUEUED, 60)  # type: ignore[misc]
-        time.sleep(made.seconds * chance.choice((chance.random(), 0.95 + chance.random() * 0.6)))
-        made.queue.cancel(job)
-    made.until_ended(60)
-    found = made.found()
-    assert (found.doubled, found.orphaned) == (0, 0)
-    assert found.bundles == found.states.get("succeeded", 0)
-    assert set(found.states) <= {"succeeded", "cancelled"}
-    made.until(lambda: not list(made.settings.work.iterdir()), 5)
+@pytest.mark.parametrize("kind", ["sqlite", "postgres"])
+@pytest.mark.parametrize("kills", [1, pytest.param(5, marks=pytest.mark.slow)])
+def test_jobs_of_killed_workers_go_on_at_once(
+    kills: int, kind: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    url = request.getfixturevalue("postgres").new_database() if kind == "postgres" else None
+    with scene(tmp_path, url, 600.0) as made:
+        times = taken_over(made, kills)
+    assert max(times) < REQUIRED_SECONDS[kind], times
 
 
 @pytest.mark.slow
@@ -111,7 +91,10 @@ def test_cancelled_job_has_no_model_and_one_that_succeeded_has_one(
     url = request.getfixturevalue("postgres").new_database() if kind == "postgres" else None
     with scene(tmp_path, url, 0.4) as made:
         made.start(2)
-        cancelled_at_random(made, 15)
+        found = cancelled_at_random(made, 15)
+    assert (found.doubled, found.orphaned, found.mistaken) == (0, 0, 0)
+    assert found.bundles == found.states.get("succeeded", 0)
+    assert set(found.states) <= {"succeeded", "cancelled"}
 
 
 @pytest.mark.slow
