@@ -8,6 +8,7 @@ from typing import Literal
 import pytest
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
+from isslim.compress.kinds.language import encoding
 from isslim.compress.kinds.language.encoding import LONGEST, PIECE, encode_file
 from isslim.runtime.errors import TextRefused
 from isslim.runtime.language.text import TextCodec, character_tokenizer, word_tokenizer
@@ -71,3 +72,17 @@ def test_texts_of_nothing_known_are_refused_by_name(tmp_path: Path) -> None:
         path.write_text(text)
         with pytest.raises(TextRefused, match=words):
             encode_file(codec("word"), path)
+
+
+def test_a_text_of_too_many_tokens_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As soon as there are too many: a text by characters has as many as it has bytes."""
+    path, own = tmp_path / "text.txt", codec("character")
+    path.write_text(LINE * 100)
+    whole = len(encode_file(own, path))
+    monkeypatch.setattr(encoding, "MOST_TOKENS", whole)
+    assert len(encode_file(own, path)) == whole
+    monkeypatch.setattr(encoding, "MOST_TOKENS", whole - 1)
+    with pytest.raises(TextRefused, match=f"more than {whole - 1:,} tokens.*send a part"):
+        encode_file(own, path)
