@@ -50,6 +50,7 @@ def test_change_over_several_lines_is_described_as_one() -> None:
     assert (3, "a, )", ")") in found
 
 
+@pytest.mark.slow
 def test_fault_is_noticed_and_a_wait_without_end_is_ended(tmp_path: Path) -> None:
     for folder in ("isslim", "tests"):
         (tmp_path / folder).mkdir()

@@ -77,7 +77,13 @@ class Made:
         return torch.tensor(ids[: len(ids) // 2 * 2]).view(2, -1).t().contiguous()
 
 
-@pytest.fixture(scope="module", params=list(NETWORKS))
+@pytest.fixture(
+    scope="module",
+    params=[
+        pytest.param(name, marks=[pytest.mark.slow] if name in ("tied", "rhn") else [])
+        for name in NETWORKS
+    ],
+)
 def made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Made:
     folder = tmp_path_factory.mktemp(request.param)
     trained = train_small(NETWORKS[request.param](), folder, {}, epochs=1)

@@ -39,6 +39,7 @@ def whole(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
+@pytest.mark.slow
 def test_the_whole_experiment_leaves_record_report_and_figures(whole: Path, corpus: Path) -> None:
     record = json.loads((whole / "record.json").read_text())
     names = [run["name"] for run in record["runs"]]
@@ -120,6 +121,7 @@ def test_finished_runs_are_not_repeated(
     assert (whole / "record.json").read_text() == before
 
 
+@pytest.mark.slow
 def test_a_folder_of_other_options_is_refused(whole: Path, corpus: Path) -> None:
     with pytest.raises(FileExistsError, match=r"units: \[12\] there, \[9\] now.*--out"):
         carry_out(options(corpus, "--units", "9"), whole)
@@ -141,6 +143,7 @@ def test_what_was_cut_short_is_marked(corpus: Path, tmp_path: Path) -> None:
     assert "| ended by the clock: 1.5 of 3 |" in page
 
 
+@pytest.mark.slow
 def test_the_report_says_what_to_do_where_a_strength_is_no_good(whole: Path) -> None:
     record = json.loads((whole / "record.json").read_text())
     *controls, scratch, tuned = record["runs"]
@@ -165,6 +168,7 @@ def test_histogram_counts_exact_zeros_apart_and_the_rest_by_bins() -> None:
     assert filled == {0: 1, np.searchsorted(EDGES, 0.5) - 1: 1, 24: 2, 35: 1}
 
 
+@pytest.mark.slow
 def test_figures_and_texts_follow_from_the_record(whole: Path, tmp_path: Path) -> None:
     record = json.loads((whole / "record.json").read_text())
     assert json.loads(as_text(record)) == record

@@ -43,6 +43,7 @@ def running(*command: str) -> Callable[[Path, Path, int, int], list[str]]:
     return lambda *_: list(command)
 
 
+@pytest.mark.slow
 def test_every_server_has_a_row_for_each_number_of_clients(
     published: Published, tmp_path: Path
 ) -> None:

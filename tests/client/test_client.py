@@ -66,6 +66,7 @@ def test_upload_to_score_through_real_processes(url: str, trained: Trained) -> N
             client.score("nope", ["x"])
 
 
+@pytest.mark.slow
 def test_bad_upload_ends_as_an_answer(url: str, trained: Trained, tmp_path: Path) -> None:
     (tmp_path / "words.txt").write_text("one\ntwo\n")
     (tmp_path / "model.pt").write_bytes(b"not a model")
@@ -85,6 +86,7 @@ def test_bad_upload_ends_as_an_answer(url: str, trained: Trained, tmp_path: Path
         assert unmet.curve
 
 
+@pytest.mark.slow
 def test_upload_is_inspected_before_a_job_is_begun(
     url: str, trained: Trained, tmp_path: Path
 ) -> None:
@@ -111,6 +113,7 @@ def test_upload_is_inspected_before_a_job_is_begun(
     assert second["problem"]["kind"] == "unreadable-upload"
 
 
+@pytest.mark.slow
 def test_command_line(url: str, trained: Trained) -> None:
     runner = CliRunner(env={"ISS_URL": url, "COLUMNS": "140"})
     options = ["--name", "typed", "--size-ratio", "0.5", "--vocabulary", str(trained.vocabulary)]
@@ -136,6 +139,7 @@ def test_command_line(url: str, trained: Trained) -> None:
     assert "'tpu'" in runner.invoke(app, ["score", "typed", "the cat", "--device", "tpu"]).stderr
 
 
+@pytest.mark.slow
 def test_sweep_from_the_command_line_ends_with_its_front(url: str, trained: Trained) -> None:
     runner = CliRunner(env={"ISS_URL": url, "COLUMNS": "140"})
     files = ["--vocabulary", str(trained.vocabulary), "--held-out", str(trained.held_out)]

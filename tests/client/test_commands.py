@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -117,6 +117,8 @@ OWN_ANSWERS = ("inspect", "doctor")
 """Commands whose answer says what is wrong, which goes to stdout whatever it is."""
 ALONE = ("backup", "doctor", "keys new", "restore")
 """Commands that need no service."""
+COSTLY = ("doctor", "inspect")
+"""Commands that take seconds each time: what all do alike, the others show in fast tests."""
 PROCESSES = {"demo", "serve", "worker"}
 """They start processes, and are tested as such."""
 
@@ -131,6 +133,11 @@ def commands(command: Any = None, path: str = "") -> Iterator[tuple[str, Any]]:
 
 COMMANDS = dict(commands())
 every_row = pytest.mark.parametrize("name", ROWS)
+
+
+def rows(names: Iterable[str], slow: Sequence[str]) -> list[Any]:
+    """Rows as parameters, of which some are tested by the slow tests."""
+    return [pytest.param(name, marks=[pytest.mark.slow] if name in slow else []) for name in names]
 
 
 @dataclass(frozen=True)
@@ -273,7 +280,7 @@ def _lasting(answer: Any) -> Any:
     return [_lasting(each) for each in answer] if isinstance(answer, list) else answer
 
 
-@pytest.mark.parametrize("name", [name for name, row in ROWS.items() if not row.once])
+@pytest.mark.parametrize("name", rows([name for name, row in ROWS.items() if not row.once], COSTLY))
 @pytest.mark.parametrize("columns", [80, 140])
 def test_text_holds_every_id_whole_on_stdout_alone(name: str, columns: int, at: Served) -> None:
     row = ROWS[name]
@@ -288,7 +295,13 @@ def test_text_holds_every_id_whole_on_stdout_alone(name: str, columns: int, at: 
     )
 
 
-@pytest.mark.parametrize("name", [name for name, row in ROWS.items() if row.fails is not None])
+@pytest.mark.parametrize(
+    "name",
+    rows(
+        [name for name, row in ROWS.items() if row.fails is not None],
+        (*COSTLY, "compress", "sweep"),
+    ),
+)
 @pytest.mark.parametrize("json_too", [False, True])
 def test_refusal_leaves_stdout_empty_and_its_reason_on_stderr(
     name: str, json_too: bool, at: Served

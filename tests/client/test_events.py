@@ -92,6 +92,7 @@ def test_every_change_arrives_once_and_the_last_one_ends_it(
         assert client.wait(job_id) == followed.seen[-1]
 
 
+@pytest.mark.slow
 def test_restart_of_the_service_repeats_and_loses_nothing(
     service: served, records: JobRecords, tmp_path: Path
 ) -> None:
@@ -147,7 +148,10 @@ class _Forward(BaseHTTPRequestHandler):
         """Nothing."""
 
 
-@pytest.mark.parametrize("events", ["refused", "a page", "withheld"])
+@pytest.mark.parametrize(
+    "events",
+    ["refused", *(pytest.param(each, marks=pytest.mark.slow) for each in ("a page", "withheld"))],
+)
 def test_job_is_polled_where_no_events_are_to_be_had(
     events: str,
     service: served,

@@ -18,7 +18,9 @@ from tests.conftest import Trained
 from tests.service.served import served
 
 
-@pytest.mark.parametrize("command", ["jobs watch", "jobs logs --follow"])
+@pytest.mark.parametrize(
+    "command", ["jobs watch", pytest.param("jobs logs --follow", marks=pytest.mark.slow)]
+)
 def test_interrupted_waiting_says_that_the_job_continues(
     command: str, trained: Trained, tmp_path: Path
 ) -> None:
@@ -42,6 +44,7 @@ def test_interrupted_waiting_says_that_the_job_continues(
         assert client.job(job.id).state is JobState.QUEUED
 
 
+@pytest.mark.slow
 def test_interrupted_sweep_says_that_all_of_it_continues(trained: Trained, tmp_path: Path) -> None:
     with served(tmp_path / "home", {}) as url, Client(url) as client:
         words = [str(trained.model), "--vocabulary", str(trained.vocabulary), "--loss", "2%"]

@@ -10,10 +10,13 @@ import sys
 import threading
 from pathlib import Path
 
+import pytest
+
 from tests.conftest import Trained
 from tests.service.served import service_and_worker
 
 
+@pytest.mark.slow
 def test_progress_is_shown_on_a_terminal_and_the_answer_is_piped(
     trained: Trained, tmp_path: Path
 ) -> None:

@@ -56,6 +56,7 @@ def test_client_runs_variants_and_gets_arrays(url: str, made: PublishedGraph) ->
             client.score("tagger", ["a cat"])
 
 
+@pytest.mark.slow
 def test_command_line_compresses_a_graph_and_runs_it_side_by_side(
     url: str, made: PublishedGraph, tmp_path: Path
 ) -> None:

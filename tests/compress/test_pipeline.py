@@ -78,6 +78,7 @@ def test_published_perplexity_is_what_the_runtime_answers(
         assert found == pytest.approx(variant.metrics["perplexity"], rel=1e-6)
 
 
+@pytest.mark.slow
 def test_same_job_gives_the_same_structure_without_any_text(
     tmp_path: Path, trained: Trained
 ) -> None:
@@ -130,6 +131,7 @@ def test_proof_fails_for_a_model_that_is_another(trained: Trained) -> None:
         verify_removal(other, trained.network, tokens)
 
 
+@pytest.mark.slow  # tests/test_torch.py compresses them, too
 @pytest.mark.parametrize(
     ("network", "renamed"),
     [
@@ -137,10 +139,7 @@ def test_proof_fails_for_a_model_that_is_another(trained: Trained) -> None:
             GruLanguageModel(GruSpec(len(WORDS), 24, (40, 32)), 0.1),
             {"embedding": "encoder", "layers.": "rnns."},
         ),
-        pytest.param(
-            *(RhnLanguageModel(RhnSpec(len(WORDS), 32, 32, 3, tied=True), 0.1), {}),
-            marks=pytest.mark.slow,  # tests/test_torch.py compresses one, too
-        ),
+        (RhnLanguageModel(RhnSpec(len(WORDS), 32, 32, 3, tied=True), 0.1), {}),
     ],
     ids=["gru", "rhn"],
 )

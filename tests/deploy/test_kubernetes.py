@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import copy
+import importlib
 import tomllib
 from collections.abc import Iterator
+from types import ModuleType
 from typing import Any
 
-import kubernetes_validate
 import pytest
 import yaml
 
@@ -18,6 +19,12 @@ FOLDER = ROOT / "deploy" / "kubernetes"
 VERSIONS = ("1.31", "1.37")
 """Of Kubernetes: the oldest and the newest that the manifests are for."""
 KINDS = ["base", "single"]
+
+
+@pytest.fixture(scope="module")
+def validation() -> ModuleType:
+    """The validator, imported where it is used: its grammars take seconds to load."""
+    return importlib.import_module("kubernetes_validate")
 
 
 def resources(kind: str) -> list[dict[str, Any]]:
@@ -44,20 +51,22 @@ def containers(kind: str) -> Iterator[dict[str, Any]]:
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("version", VERSIONS)
-def test_every_resource_has_the_form_that_kubernetes_wants(kind: str, version: str) -> None:
+def test_every_resource_has_the_form_that_kubernetes_wants(
+    kind: str, version: str, validation: ModuleType
+) -> None:
     found = resources(kind)
     for each in found:
-        kubernetes_validate.validate(each, version, strict=True)
+        validation.validate(each, version, strict=True)
     assert len(found) >= 3
 
 
-def test_field_that_is_misspelt_or_of_another_type_is_found() -> None:
+def test_field_that_is_misspelt_or_of_another_type_is_found(validation: ModuleType) -> None:
     (deployment,) = [each for each in resources("single") if each["kind"] == "Deployment"]
     for field, value in (("enableServiceLink", False), ("terminationGracePeriodSeconds", "long")):
         broken = copy.deepcopy(deployment)
         broken["spec"]["template"]["spec"][field] = value
-        with pytest.raises(kubernetes_validate.ValidationError):
-            kubernetes_validate.validate(broken, VERSIONS[-1], strict=True)
+        with pytest.raises(validation.ValidationError):
+            validation.validate(broken, VERSIONS[-1], strict=True)
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -78,10 +78,15 @@ def saved(content: Callable[[], object]) -> Make:
 def safetensors(
     header: object | bytes, data: bytes = b"\0" * 64, length: int | None = None
 ) -> Make:
-    """A safetensors file with any header."""
-    content = header if isinstance(header, bytes) else json.dumps(header).encode()
-    size = len(content) if length is None else length
-    return lambda path: path.write_bytes(struct.pack("<Q", size) + content + data) and None
+    """A safetensors file with any header, or what makes it: a large one, when it is needed."""
+
+    def make(path: Path) -> None:
+        made = header() if callable(header) else header
+        content = made if isinstance(made, bytes) else json.dumps(made).encode()
+        size = len(content) if length is None else length
+        path.write_bytes(struct.pack("<Q", size) + content + data)
+
+    return make
 
 
 def entry(shape: list[int], begin: int, end: int, kind: str = "F32") -> dict[str, object]:
@@ -258,12 +263,12 @@ CHECKPOINTS: dict[str, tuple[Make, tuple[str, ...]]] = {
         ("unreadable-upload",),
     ),
     "header-of-200000-tensors": (
-        safetensors({f"t{n}": entry([0], 0, 0) for n in range(200_000)}, b""),
+        safetensors(lambda: {f"t{n}": entry([0], 0, 0) for n in range(200_000)}, b""),
         ("unknown-architecture", "unreadable-upload"),
     ),
     "metadata-of-200000-aliases": (
         safetensors(
-            {
+            lambda: {
                 "__metadata__": {f"alias{n}": "a" for n in range(200_000)},
                 "a": entry([4, 4], 0, 64),
             }

@@ -121,6 +121,7 @@ def test_endless_runs_end_at_their_deadline_while_others_are_answered(copy: Path
         assert answer.json()["variants"][0]["outputs"] == {"y": [3.0]}
 
 
+@pytest.mark.slow
 def test_run_whose_turn_does_not_come_is_refused_as_busy(copy: Path) -> None:
     with served(copy, {"ISS_RUN_SECONDS": "3"}) as url, ThreadPoolExecutor(2) as threads:
         assert httpx.post(f"{url}{RUN}", json=SHORT, timeout=60).status_code == 200
@@ -166,6 +167,7 @@ def test_service_ends_in_seconds_although_a_run_does_not(
     assert gone(before)
 
 
+@pytest.mark.slow
 def test_service_that_is_killed_leaves_no_process_behind(
     busy: tuple[str, served, list[int]],
 ) -> None:

@@ -273,7 +273,7 @@ def test_logs_are_json_lines(published: Published, tmp_path: Path) -> None:
     assert [(line["route"], line["status"]) for line in requests] == [("/score", 200)]
 
 
-@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+@pytest.mark.parametrize("host", ["127.0.0.1", pytest.param("::1", marks=pytest.mark.slow)])
 def test_serve_answers_and_ends_both_processes_on_sigterm(host: str, tmp_path: Path) -> None:
     with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
         try:

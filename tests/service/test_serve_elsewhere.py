@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import httpx
+import pytest
 
 from isslim.client.api import Client
 from isslim.demo.ports import free_port
@@ -21,6 +22,7 @@ OWN = ("store.py", "service/__init__.py", "client.py", "runtime.py", "compress.p
 OWN += ("types.py", "isslim_plugins.py", "uvicorn.py", "onnxruntime.py")
 
 
+@pytest.mark.slow
 def test_own_modules_of_the_folder_are_not_run(published: Published, tmp_path: Path) -> None:
     folder, home, port = tmp_path / "project", tmp_path / "home", free_port()
     for name in OWN:

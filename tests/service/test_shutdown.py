@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import httpx
+import pytest
 
 from tests.conftest import Published
 from tests.service.served import served
@@ -67,6 +68,7 @@ def test_followers_of_jobs_are_let_go_of_at_once(tmp_path: Path) -> None:
             each.close()
 
 
+@pytest.mark.slow
 def test_upload_that_has_stalled_is_given_up(tmp_path: Path) -> None:
     for sent in (signal.SIGTERM, signal.SIGINT):
         service = served(tmp_path, {"ISS_SHUTDOWN_SECONDS": "1"})

@@ -181,6 +181,7 @@ def test_a_language_models_module_scores_as_its_graph_and_trains_on(
     assert after < before
 
 
+@pytest.mark.slow
 def test_a_readers_module_gives_the_answer_of_its_graph(tmp_path: Path) -> None:
     bundle = BundleStore(StoreSettings(home=tmp_path)).open(reader.publish(tmp_path))
     folder = tmp_path / "pulled"
@@ -217,6 +218,7 @@ def changes(*rows: tuple[str, str, list[int], list[int], str]) -> list[ModuleCha
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("unchanged", [[], ["criterion.weight"]])
 def test_own_class_is_built_with_smaller_numbers_and_loads_its_weights(
     unchanged: list[str], tmp_path: Path
@@ -248,6 +250,7 @@ def test_own_class_is_built_with_smaller_numbers_and_loads_its_weights(
             output_of(code, tmp_path)
 
 
+@pytest.mark.slow
 def test_a_card_shows_the_senders_class_that_loads_the_state_dict(tmp_path: Path) -> None:
     network = LstmLanguageModel(LstmSpec(len(WORDS), 12, (16, 16)))
     renamed = {"embedding": "encoder", "layers.0": "rnns.0", "layers.1": "rnns.1"}

@@ -35,7 +35,6 @@ FAST = (
     "graph/functions-that-call-each-other",
     "graph/functions-that-double",
     "graph/data-in-etc",
-    "runs/3-gib-of-zeros",
     "runs/run-of-9999-digits",
 )
 """One of each kind; the others take minutes together."""

@@ -225,6 +225,7 @@ def test_budget_that_is_not_met_carries_the_curve(tmp_path: Path) -> None:
     assert str(refused.value).endswith("is `curve` of this error")
 
 
+@pytest.mark.slow
 def test_graph_is_given_as_file_or_in_memory_and_runs_in_any_form(tmp_path: Path) -> None:
     graph, runs = tagger_graph(tmp_path), recorded(12)
     size = {"limit": "size", "value": 0.6}
@@ -238,6 +239,7 @@ def test_graph_is_given_as_file_or_in_memory_and_runs_in_any_form(tmp_path: Path
         isslim.compress(graph, [(runs[0]["ids"], np.zeros(3))])
 
 
+@pytest.mark.slow
 def test_graph_in_two_files_is_read_whole(tmp_path: Path) -> None:
     model = onnx.load(tagger_graph(tmp_path))
     two = tmp_path / "two"

@@ -61,7 +61,13 @@ class Done:
     small: Compressed
 
 
-@pytest.fixture(scope="module", params=list(CASES))
+@pytest.fixture(
+    scope="module",
+    params=[
+        pytest.param(name, marks=[pytest.mark.slow] if name.endswith("tied") else [])
+        for name in CASES
+    ],
+)
 def done(request: pytest.FixtureRequest) -> Done:
     with torch.random.fork_rng():
         torch.manual_seed(0)

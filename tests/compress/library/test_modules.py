@@ -265,6 +265,7 @@ def test_note_of_numbers_that_is_none_is_refused(tmp_path: Path) -> None:
     assert callable(found.forward)
 
 
+@pytest.mark.slow
 def test_a_module_comes_back_distilled_as_its_graph_is(tmp_path: Path) -> None:
     case = CASES["CRNN"]
     with torch.random.fork_rng():

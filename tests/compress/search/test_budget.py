@@ -48,6 +48,7 @@ def test_compressed_variant_that_measures_slower_than_the_budget_is_left_out(
     assert not (tmp_path / "compressed.onnx").exists()
 
 
+@pytest.mark.slow
 def test_published_model_keeps_the_speed_budget_as_measured(tmp_path: Path) -> None:
     network = LstmLanguageModel(LstmSpec(len(WORDS), 64, (128, 128)), dropout=0.1)
     trained = train_small(

@@ -200,12 +200,13 @@ def test_job_cancelled_in_any_stage_leaves_nothing(stage: str, house: House, upl
     assert house.queue.get(job.id).state is JobState.CANCELLED
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("stage", "precision", "minutes"),
     [
         ("export", torch.float16, 0.0),
         # What a full disk does to a checkpoint, training/test_full_disk.py shows in a second.
-        pytest.param("fine-tune", torch.float32, 0.02, marks=pytest.mark.slow),
+        ("fine-tune", torch.float32, 0.02),
     ],
 )
 def test_full_disk_in_the_child_is_an_answer_and_leaves_nothing(
@@ -232,6 +233,7 @@ def test_full_disk_in_the_child_is_an_answer_and_leaves_nothing(
     house.until(job.id, lambda job: house.leftovers() == [], seconds=5)
 
 
+@pytest.mark.slow
 def test_unusable_text_is_an_answer(house: House, trained: Trained, tmp_path: Path) -> None:
     # Which texts are unusable is told in test_texts; that such an error reaches the job is the same
     # way for all of them.

@@ -13,6 +13,7 @@ from isslim.compress.training.ranks import Ranks
 from tests.compress.training import child
 
 
+@pytest.mark.slow
 def test_two_processes_train_the_network_of_one(tmp_path: Path) -> None:
     command = [
         sys.executable,

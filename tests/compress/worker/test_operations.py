@@ -32,6 +32,7 @@ def home(tmp_path: Path) -> Iterator[Scene]:
         yield made
 
 
+@pytest.mark.slow
 def test_workers_that_are_told_to_stop_never_fail_a_job(home: Scene) -> None:
     home.seconds = 30.0
     home.ask(1)

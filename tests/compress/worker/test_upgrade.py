@@ -65,6 +65,7 @@ def test_home_of_the_release_before_is_served_and_its_jobs_are_done(before: Scen
     lists_answer(before)
 
 
+@pytest.mark.slow
 def test_home_of_a_later_release_is_served_and_what_is_known_of_it_is_done(before: Scene) -> None:
     scene = before
     jobs = {job.name: job.id for job in scene.queue.page(99)[0]}

@@ -246,6 +246,7 @@ def test_inspections_do_not_wait_for_jobs_and_always_have_an_answer(house: House
     assert len(house.lines("start good")) == 2
 
 
+@pytest.mark.slow
 def test_inspection_of_a_killed_worker_is_taken_up_by_a_peer(house: House) -> None:
     first = house.worker("one")
     asked = house.inspect("slow")
@@ -310,6 +311,7 @@ def test_request_whose_model_was_deleted_makes_it_anew(house: House) -> None:
     assert len(house.lines("start good")) == 2
 
 
+@pytest.mark.slow
 def test_request_whose_model_was_removed_or_damaged_on_disk_makes_it_anew(house: House) -> None:
     house.worker("one")
     job = house.ended(house.ask("good").id)
@@ -376,6 +378,7 @@ def test_child_that_is_killed_is_started_again(house: House) -> None:
     assert len(house.lines("end")) == 1
 
 
+@pytest.mark.slow
 def test_stranded_work_of_an_unknown_job_does_not_keep_others_from_being_taken_up(
     house: House,
 ) -> None:
@@ -417,6 +420,7 @@ def test_id_that_no_job_can_have_is_not_found(house: House) -> None:
                 ask(wrong)
 
 
+@pytest.mark.slow
 def test_second_worker_of_the_same_id_refuses_to_start(house: House) -> None:
     house.worker("one")
     house.ended(house.ask("good").id)
@@ -449,6 +453,7 @@ def health(house: House, **environment: str) -> subprocess.CompletedProcess[str]
     )
 
 
+@pytest.mark.slow
 def test_health_tells_a_living_worker_from_a_dead_one_whatever_its_slot(house: House) -> None:
     assert health(house).returncode == 1
     first, second = (house.worker("") for _ in range(2))

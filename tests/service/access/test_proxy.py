@@ -79,6 +79,7 @@ def remotes(url: str, key: str) -> list[str]:
     return [each["remote"] for each in entries[:1]]
 
 
+@pytest.mark.slow
 def test_only_a_named_proxy_says_who_asks(tmp_path: Path) -> None:
     keys = make_keys(tmp_path, root=[Scope.ADMIN])
     for proxies, remote in (

@@ -109,6 +109,7 @@ class Trickle:
                 self.failures.append(repr(error))
 
 
+@pytest.mark.slow
 def test_process_that_was_stopped_is_replaced(tmp_path: Path) -> None:
     with two_processes(tmp_path, ISS_HANG_SECONDS="3") as service:
         stopped = workers(service).pop()

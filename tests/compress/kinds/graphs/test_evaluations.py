@@ -170,6 +170,7 @@ def test_budget_of_size_asks_only_of_what_is_published(folder: Path, tmp_path: P
     assert "asked of none but the chosen candidate" in bundle.path("README.md").read_text()
 
 
+@pytest.mark.slow
 def test_without_inputs_the_quality_is_real_and_the_rest_is_marked_as_random(
     folder: Path, tmp_path: Path
 ) -> None:
@@ -287,6 +288,7 @@ def test_what_does_not_go_together_is_refused(folder: Path, tmp_path: Path) -> N
     assert not (tmp_path / "calls").exists()
 
 
+@pytest.mark.slow
 def test_workers_child_reads_the_evaluations_of_its_operator(folder: Path, tmp_path: Path) -> None:
     """And an uploader can do no more than name one."""
     settings = StoreSettings(home=tmp_path / "home")

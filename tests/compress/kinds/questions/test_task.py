@@ -87,6 +87,7 @@ def published(reader: Reader, tmp_path_factory: pytest.TempPathFactory) -> OpenB
     return bundles.open(publish(compressed, bundles, progress))
 
 
+@pytest.mark.slow
 def test_narrow_layers_are_put_in_where_the_recipe_lets_them(
     reader: Reader, tmp_path: Path
 ) -> None:
@@ -334,7 +335,7 @@ def test_budget_of_a_language_model_is_refused_for_a_reader(reader: Reader) -> N
 @pytest.mark.parametrize(
     ("learner", "budget", "ranks"),
     [
-        ("calibrated", {"f1_fall": 8.0}, False),
+        pytest.param("calibrated", {"f1_fall": 8.0}, False, marks=pytest.mark.slow),
         # Every round looks for the best widths of all narrow layers, which takes a minute.
         pytest.param("calibrated", {"f1_fall": 8.0}, True, marks=pytest.mark.slow),
         ("proximal", {"size_ratio": 0.7}, True),
@@ -388,6 +389,7 @@ def test_unlabelled_questions_distil_the_teacher(reader: Reader, tmp_path: Path)
     assert evaluate(trained.network, held_out).loss < 0.7 * before  # over seeds 0.15 to 0.5 of it
 
 
+@pytest.mark.slow
 def test_training_that_shrinks_continues_as_if_it_had_not_been_stopped(
     reader: Reader, tmp_path: Path
 ) -> None:
@@ -461,6 +463,7 @@ def test_stages_of_repair_have_a_share_of_answers_and_no_dropout_as_rounds_of_le
     assert seen == [(trainer.DROPOUT, QuestionPlan().soft)]
 
 
+@pytest.mark.slow
 def test_distilled_reader_is_kept_only_if_it_is_better(reader: Reader, tmp_path: Path) -> None:
     task = task_of(reader, Recipe())
     removal_plan = rank_components(

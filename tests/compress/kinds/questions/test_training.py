@@ -86,6 +86,7 @@ def test_a_word_that_is_not_shown_has_no_vector_in_either_text(
     assert 0.15 * rows < hidden < 0.45 * rows
 
 
+@pytest.mark.slow
 def test_a_small_network_learns_who_is_where() -> None:
     # Every processor rounds otherwise, which a training makes much of: from eight seeds this one
     # ended at 0.014 at most, and at 91 at least, where half the units at twice the rate sometimes

@@ -204,6 +204,7 @@ def test_a_killed_distillation_goes_on_with_the_best_weights_so_far(tmp_path: Pa
     assert math.exp(first.losses[-1]) < math.exp(first.losses[0])
 
 
+@pytest.mark.slow
 def test_report_and_card_tell_what_distillation_did(tmp_path: Path) -> None:
     path = graph_of(tmp_path)
     write_runs(tmp_path / "recorded.npz", signals(60))

@@ -184,6 +184,7 @@ def f1_as_streams(session: GraphSession, runs: list[NamedArrays], length: int) -
     return slow.f1_of(decisions, wanted, 1)
 
 
+@pytest.mark.slow
 def test_a_detector_is_evaluated_as_its_caller_uses_it_with_its_own_states(tmp_path: Path) -> None:
     graph = detector(tmp_path)
     held = windows(GraphSession(graph), 100, 3, known=True)
