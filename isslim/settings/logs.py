@@ -7,15 +7,17 @@ import logging
 import sys
 import time
 from collections.abc import Callable, Mapping
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-import structlog
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from isslim.store.settings import PREFIX
 from isslim.store.tracing import trace_id
 from isslim.types.units import Unit
+
+if TYPE_CHECKING:
+    import structlog
 
 Level = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
 Form = Literal["auto", "json", "text"]
@@ -50,6 +52,8 @@ def configure(
         levels: the lowest level printed, by logger; of all others it is `WARNING`.
         facts: called for each line; what it returns is added, but for what is None.
     """
+    # Imported here: `isslim.compress(...)` in a program reads settings too, and brings no logs.
+    import structlog
 
     def add_facts(
         logger: structlog.typing.WrappedLogger, method: str, event: structlog.typing.EventDict

@@ -5,8 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 from isslim.card.card import card
-from isslim.compress.card.plots import plot_curve
-from isslim.compress.card.tradeoff import plot_tradeoff
 from isslim.compress.training.saved_network import COMPRESSED
 from isslim.runtime.graphs.recorded_inputs import SAMPLES, read_runs
 from isslim.types.kinds.description import ExampleInput
@@ -25,6 +23,10 @@ def write_card(folder: Path, manifest: Manifest, report: Report) -> None:
         manifest: complete but for `files`.
         report: the trade-off curve and the verdict.
     """
+    # Imported here, since it loads matplotlib for a second, which a job needs at its end alone.
+    from isslim.compress.card.plots import plot_curve
+    from isslim.compress.card.tradeoff import plot_tradeoff
+
     plot_curve(report, manifest, folder / "curve.svg")
     plot_tradeoff(manifest, folder / "variants.svg", report.verdict)
     has_weights = (folder / COMPRESSED.weights).exists()
