@@ -12,11 +12,8 @@ from pathlib import Path
 
 from isslim.compress.kinds.upload import UploadedFiles
 from isslim.store.files import atomic_file, sha256_of
+from isslim.types.names import CHECKPOINT_NOTE, CHECKPOINTS
 from isslim.types.recipe import Recipe
-
-FILE = "request.sha256"
-LEFT = ("learn", "finetune", "probes.json")
-"""What a search and its training leave; a latency curve says itself what it is of."""
 
 
 def keep_own(folder: Path, files: UploadedFiles, recipe: Recipe) -> None:
@@ -35,10 +32,10 @@ def keep_own(folder: Path, files: UploadedFiles, recipe: Recipe) -> None:
         file = getattr(files, field)
         if isinstance(file, Path):
             found.update(f"\n{field} {sha256_of(file)}".encode())
-    note = folder / FILE
+    note = folder / CHECKPOINT_NOTE
     if note.exists() and note.read_text() == found.hexdigest():
         return
-    for name in LEFT:
+    for name in CHECKPOINTS:
         place = folder / name
         if place.is_dir():
             shutil.rmtree(place)

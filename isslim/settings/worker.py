@@ -94,6 +94,11 @@ class WorkerSettings(StoreSettings, TimingSettings, LogSettings, RecipeSettings)
         description="how long a job waits for remote storage that does not answer, with its files "
         "or its finished bundle, before it fails",
     )
+    share_seconds: Seconds = Field(
+        default=60.0,
+        description="where uploads and bundles lie in remote storage: how long apart at least, the "
+        "checkpoints of a job are put there, from which a worker on another machine goes on",
+    )
     keep_jobs_days: Annotated[float, Field(ge=0), Unit("days")] = Field(
         default=0.0,
         description="after how many days the record of a job that has ended is removed, its model "

@@ -14,6 +14,11 @@ APPLICATION_VERSION = "1"
 """Raised only when the order of the workflow's steps changes: a job in flight belongs to the
 version it began with."""
 
+CHECKPOINT_NOTE = "request.sha256"
+"""File of a job's folder that says whose its checkpoints are; without it they count for nothing."""
+CHECKPOINTS = ("learn", "finetune", "probes.json")
+"""Files and folders that a search and its training leave there."""
+
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
 """Of a model, and of an alias."""
 _MODEL_ID = re.compile(r"[0-9a-f]{16}")

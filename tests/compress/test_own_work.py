@@ -9,7 +9,8 @@ import torch
 
 import isslim
 from isslim.compress.kinds.upload import UploadedFiles
-from isslim.compress.own_work import FILE, keep_own
+from isslim.compress.own_work import keep_own
+from isslim.types.names import CHECKPOINT_NOTE
 from isslim.types.recipe import Budget, Recipe
 from tests.conftest import WORDS, sentences
 
@@ -62,12 +63,18 @@ def test_another_request_finds_results_alone(
     changed: str, work: Path, files: UploadedFiles, tmp_path: Path
 ) -> None:
     if changed == "note":
-        (work / FILE).unlink()
+        (work / CHECKPOINT_NOTE).unlink()
     elif changed != "recipe":
         (tmp_path / changed).write_text("another")
     minutes = 3.0 if changed == "recipe" else None
     keep_own(work, files, RECIPE.model_copy(update={"minutes": minutes}))
-    assert left_in(work) == {FILE, "latency-curves.json", "bundles", "one", "manifest.json"}
+    assert left_in(work) == {
+        CHECKPOINT_NOTE,
+        "latency-curves.json",
+        "bundles",
+        "one",
+        "manifest.json",
+    }
 
 
 def learnt(seed: int, folder: Path) -> list[str]:

@@ -14,6 +14,7 @@ from isslim.compress.worker.garbage import Keep, Stores, collect_garbage
 from isslim.service.main import create_app
 from isslim.settings.service import ServiceSettings
 from isslim.store.bundles import BundleStore
+from isslim.store.checkpoints import Checkpoints
 from isslim.store.locks import FileLocks
 from isslim.store.queue import JobQueue
 from isslim.store.uploads import UploadStore
@@ -73,7 +74,12 @@ def test_slow_answer_is_found_where_the_service_says(
     assert len(before) == 2
     queue = JobQueue(house)
     stores = Stores(
-        queue.records, queue.inspections, house.work, UploadStore(house), BundleStore(house)
+        queue.records,
+        queue.inspections,
+        house.work,
+        UploadStore(house),
+        BundleStore(house),
+        Checkpoints(house),
     )
     for path in before:
         os.utime(path, (0, 0))

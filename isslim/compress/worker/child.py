@@ -33,6 +33,7 @@ from isslim.compress.progress import CallbackProgress
 from isslim.compress.worker.patience import patiently
 from isslim.settings.worker import WorkerSettings
 from isslim.store.bundles import BundleStore
+from isslim.store.checkpoints import Checkpoints
 from isslim.store.errors import OutOfSpace, StorageUnavailable, StoreError
 from isslim.store.files import FULL_DISK
 from isslim.store.uploads import UploadStore
@@ -100,6 +101,13 @@ def _run(request: CompressionRequest, folder: Path, settings: WorkerSettings) ->
     progress = _Sent(_send_line)
     progress.enter("ingest", "reading the model")
     _read(files, request.recipe, folder, settings)
+    fetched = patiently(
+        lambda: Checkpoints(settings).fetch(folder),
+        settings.storage_wait_seconds,
+        lambda line: progress(0.0, line),
+    )
+    if fetched:
+        progress(0.0, "going on from the checkpoints of another machine")
     compressed = compress_files(
         files, request.recipe, folder, progress, settings.evaluations, _send_inspection
     )

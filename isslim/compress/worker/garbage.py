@@ -9,6 +9,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from isslim.store.bundles import BundleStore
+from isslim.store.checkpoints import Checkpoints
 from isslim.store.inspections import InspectionRecords
 from isslim.store.job_rows import hashes_in
 from isslim.store.owners import Owners
@@ -42,6 +43,7 @@ class Stores:
         work: folder of all children's folders.
         uploads: the uploaded files.
         bundles: the published bundles.
+        checkpoints: of jobs, for workers on other machines.
         forget: removes runs of jobs from the queue, by the ids of their workflows.
     """
 
@@ -50,16 +52,17 @@ class Stores:
     work: Path
     uploads: UploadStore
     bundles: BundleStore
+    checkpoints: Checkpoints
     forget: Callable[[list[str]], object] = lambda workflow_ids: None
 
 
 def collect_garbage(stores: Stores, keep: Keep) -> None:
     """Removes what nobody needs any more.
 
-    That is the folders of jobs that ended while nobody watched them (cancelled while their worker
-    was dead), uploads of jobs and inspections that have ended, halves of bundles, and old records.
-    It is safe beside running jobs and other workers: what belongs to a job that has not ended
-    stays, and so does what is young.
+    That is the folders and checkpoints of jobs that ended while nobody watched them (cancelled
+    while their worker was dead), uploads of jobs and inspections that have ended, halves of
+    bundles, and old records. It is safe beside running jobs and other workers: what belongs to a
+    job that has not ended stays, and so does what is young.
 
     Args:
         stores: what is cleaned up.
@@ -67,6 +70,7 @@ def collect_garbage(stores: Stores, keep: Keep) -> None:
     """
     # Folders first: one that appears later may belong to a job that is newer than the list of jobs.
     folders = list(stores.work.iterdir()) if stores.work.is_dir() else []
+    shared = stores.checkpoints.names()
     active, looking = stores.records.active(), stores.inspections.active()
     parts_seconds = 3600 * keep.uploads_hours
     kept = {each.publishing for each in active if each.publishing}
@@ -80,6 +84,7 @@ def collect_garbage(stores: Stores, keep: Keep) -> None:
     for folder in folders:
         if folder.name not in current:
             shutil.rmtree(folder, ignore_errors=True)
+    stores.checkpoints.keep_only(shared, current)
     inspected = stores.inspections.collect_garbage(timedelta(hours=keep.inspections_hours))
     stores.forget([f"{INSPECTION_WORKFLOW}-{each}" for each in inspected])
     if keep.jobs_days:

@@ -34,6 +34,7 @@ from isslim.settings import logs
 from isslim.settings.environment import BAD_SETTINGS, read_or_exit
 from isslim.settings.worker import WorkerSettings
 from isslim.store.bundles import BundleStore
+from isslim.store.checkpoints import Checkpoints
 from isslim.store.database_check import check_database
 from isslim.store.errors import DamagedDatabase, NotFound, Unavailable
 from isslim.store.inspections import InspectionRecords
@@ -99,6 +100,7 @@ def main() -> int:
     worker = Worker(
         records=records,
         bundles=bundles,
+        checkpoints=Checkpoints(settings),
         heart=heart,
         watch=watch,
         command=settings.child_command,
@@ -111,6 +113,7 @@ def main() -> int:
             inspection_workflow_id_of(inspection_id, run), queue_name=INSPECTION_QUEUE
         ),
         limits=Limits(settings.job_memory_bytes, settings.stage_seconds, settings.still_seconds),
+        share_seconds=settings.share_seconds,
         is_leaving=stopped.is_set,
     )
     remove_unneeded = _cleaner(settings, worker, inspections, client)
@@ -158,6 +161,7 @@ def _cleaner(
         settings.work,
         UploadStore(settings),
         worker.bundles,
+        worker.checkpoints,
         lambda workflow_ids: client.delete_workflows(workflow_ids) if workflow_ids else None,
     )
     keep = Keep(

@@ -17,8 +17,10 @@ from isslim.compress.worker.listening import Asked, Supervised, attend_child, cr
 from isslim.compress.worker.oversight import Limits, Stop, Ties
 from isslim.compress.worker.publication import promote, publish
 from isslim.compress.worker.retries import write_with_retries
+from isslim.compress.worker.sharing import Sharing
 from isslim.store.attempts import Attempt, Elsewhere
 from isslim.store.bundles import BundleStore
+from isslim.store.checkpoints import Checkpoints
 from isslim.store.errors import AnotherRelease
 from isslim.store.job_rows import of_another_release
 from isslim.store.liveness import Watch
@@ -44,6 +46,7 @@ class Worker:
     Attributes:
         records: the table of jobs.
         bundles: where models are published.
+        checkpoints: from which workers on other machines go on.
         heart: of this worker.
         watch: sees which others are dead.
         command: what a child is; its folder is appended.
@@ -52,6 +55,7 @@ class Worker:
         requeue: brings a run back to the queue that brought it, by job and run.
         requeue_inspection: the same for an inspection.
         limits: of a job's child.
+        share_seconds: between two times that a job's checkpoints are shared, at least.
         is_leaving: whether this worker was told to stop.
         busy: the runs that it attends to.
         left: those of them that it has handed back because it was told to stop.
@@ -59,6 +63,7 @@ class Worker:
 
     records: JobRecords
     bundles: BundleStore
+    checkpoints: Checkpoints
     heart: Heart
     watch: Watch
     command: list[str]
@@ -66,6 +71,7 @@ class Worker:
     requeue: Callable[[str, int], object] = lambda job_id, run: None
     requeue_inspection: Callable[[str, int], object] = lambda inspection_id, run: None
     limits: Limits = field(default_factory=Limits)
+    share_seconds: float = 60.0
     is_leaving: Callable[[], bool] = lambda: False
     commands: Mapping[Mode, list[str]] = field(default_factory=dict)
     busy: set[str] = field(default_factory=set)
@@ -100,13 +106,13 @@ async def supervise(worker: Worker, job_id: str, run: int) -> str:
     try:
         token, attempt = await _begun(worker, job_id, run)
         if attempt is None:
-            _remove(folder)
+            await _forget(worker, folder)
             job = await write_with_retries(lambda: worker.records.get(job_id))
             await write_with_retries(lambda: promote(worker.records, job))
             return job.state
         return await _attended(worker, attempt, token)
     except asyncio.CancelledError:
-        _remove(folder)
+        await _forget(worker, folder)
         raise
     finally:
         worker.busy.discard(key)
@@ -146,9 +152,10 @@ async def _attended(worker: Worker, attempt: Attempt, token: str) -> str:
         ended = _Ended(JobState.FAILED, {"problem": problem})
     if isinstance(ended, Stop):
         return await _left(worker, attempt, ended)
-    _remove(_folder(worker, attempt))
+    shutil.rmtree(_folder(worker, attempt), ignore_errors=True)
     finish = worker.records.attempts.finish
     await write_with_retries(lambda: finish(attempt, ended.state, **ended.values))
+    await _forget(worker, _folder(worker, attempt))
     job = await write_with_retries(lambda: worker.records.get(attempt.job_id))
     await write_with_retries(lambda: promote(worker.records, job))
     return job.state
@@ -176,8 +183,10 @@ async def _attend(worker: Worker, attempt: Attempt, token: str) -> _Ended | Stop
     known = Supervised.after(job)
     command = worker.commands.get(request.recipe.mode, worker.command)
     asked = Asked(command, _folder(worker, attempt), request)
+    sharing = Sharing(worker.checkpoints, asked.folder, worker.share_seconds)
+    sharing.begin(attempt)
     try:
-        return await _run(worker, asked, known, (attempt, token))
+        return await _run(worker, asked, known, (attempt, token), sharing)
     except BaseException:
         # Cancelled, or failed: what was copied into storage makes no bundle, and is not wanted.
         if known.staging is not None:
@@ -186,7 +195,7 @@ async def _attend(worker: Worker, attempt: Attempt, token: str) -> _Ended | Stop
 
 
 async def _run(
-    worker: Worker, asked: Asked, known: Supervised, begun: tuple[Attempt, str]
+    worker: Worker, asked: Asked, known: Supervised, begun: tuple[Attempt, str], sharing: Sharing
 ) -> _Ended | Stop:
     """Runs the child of an attempt, and publishes what it made.
 
@@ -195,6 +204,7 @@ async def _run(
         asked: the child.
         known: what is known of it.
         begun: the attempt, and the token that it was begun under.
+        sharing: of its checkpoints.
     """
     attempt, token = begun
     ties = Ties(
@@ -202,14 +212,20 @@ async def _run(
         lambda: worker.records.attempts.is_current(attempt),
         worker.is_leaving,
     )
-    recording = asyncio.create_task(_record(known, worker.records, attempt))
+    beside = [
+        asyncio.create_task(_record(known, worker.records, attempt)),
+        asyncio.create_task(sharing.go_on()),
+    ]
     try:
         code = await attend_child(asked, known, worker.limits, ties)
     finally:
-        recording.cancel()
+        for task in beside:
+            task.cancel()
     await _write_progress(known, worker.records, attempt)
     if code in KILLING:
         code = Stop.KILLED
+    if code in (Stop.KILLED, Stop.LEAVING):  # it is taken up at once, perhaps elsewhere
+        await sharing.finish()
     ended = code if isinstance(code, Stop) else _outcome(known, code)
     if isinstance(ended, _Ended) and ended.state is JobState.SUCCEEDED:
         found = await publish(worker.records, worker.bundles, attempt, ended.values["model_id"])
@@ -236,7 +252,7 @@ async def _left(worker: Worker, attempt: Attempt, why: Stop) -> str:
         return JobState.QUEUED
     job = await write_with_retries(lambda: worker.records.get(attempt.job_id))
     if job.state.ended:
-        _remove(_folder(worker, attempt))
+        await _forget(worker, _folder(worker, attempt))
     return job.state
 
 
@@ -251,8 +267,10 @@ def _folder(worker: Worker, attempt: Attempt) -> Path:
     return worker.work / f"{attempt.job_id}-{attempt.run}"
 
 
-def _remove(folder: Path) -> None:
+async def _forget(worker: Worker, folder: Path) -> None:
+    """Removes what was kept of a job that has ended: its folder, and its shared checkpoints."""
     shutil.rmtree(folder, ignore_errors=True)
+    await asyncio.to_thread(Sharing(worker.checkpoints, folder, worker.share_seconds).forget)
 
 
 def _lost(attempt: Attempt) -> Problem:

@@ -19,6 +19,7 @@ from isslim.compress.worker.supervision import Worker, supervise
 from isslim.store.aliases import AliasStore
 from isslim.store.attempts import Attempt
 from isslim.store.bundles import BundleStore
+from isslim.store.checkpoints import Checkpoints
 from isslim.store.errors import Unavailable
 from isslim.store.liveness import Watch
 from isslim.store.locks import FileLocks
@@ -89,6 +90,7 @@ def worker_of(
     return Worker(
         records=records,
         bundles=BundleStore(settings),
+        checkpoints=Checkpoints(settings),
         heart=heart,
         watch=Watch(locks),
         command=[sys.executable, "-c", code],

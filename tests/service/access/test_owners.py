@@ -21,6 +21,7 @@ from isslim.compress.worker.publication import promote
 from isslim.service.main import create_app
 from isslim.service.routes import jobs as job_routes
 from isslim.settings.service import ServiceSettings
+from isslim.store.checkpoints import Checkpoints
 from isslim.store.errors import JobsExceeded, QuotaExceeded
 from isslim.store.inspections import InspectionRecords
 from isslim.store.owners import UPLOADS, Owners, Quota, Work
@@ -335,7 +336,9 @@ def test_what_is_gone_counts_no_more(tmp_path: Path, monkeypatch: pytest.MonkeyP
     def collect(hours: float = 1.0) -> None:
         bundles = BundleStore(settings)
         inspections, uploads = InspectionRecords(records.engine), UploadStore(settings)
-        stores = Stores(records, inspections, settings.work, uploads, bundles)
+        stores = Stores(
+            records, inspections, settings.work, uploads, bundles, Checkpoints(settings)
+        )
         collect_garbage(stores, Keep(uploads_hours=hours))
 
     def count(table: Any) -> int:
