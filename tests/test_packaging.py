@@ -227,7 +227,7 @@ def test_source_archive_holds_licence_and_marker(python: Path, wheel: Path) -> N
 def test_installed_client_is_alone_and_clashes_with_no_module_of_the_user(
     python: Path, wheel: Path, tmp_path: Path
 ) -> None:
-    ran(python, "-m", "pip", "install", "-q", f"{wheel}[client]", folder=tmp_path)
+    ran(python, "-m", "pip", "install", "-q", "--no-compile", f"{wheel}[client]", folder=tmp_path)
     assert installed(python, sorted(SERVER_SIDE), tmp_path) == "[]"
     for name in ("store", "client", "service", "compress", "runtime"):
         (tmp_path / f"{name}.py").write_text("raise ImportError('a module of the user')\n")
@@ -251,7 +251,7 @@ def test_installed_library_runs_the_readme_s_program_and_brings_no_server(
     wheel: Path, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     python = environment(tmp_path_factory.mktemp("library"))
-    options = ("-q", "-c", ROOT / "constraints.txt")
+    options = ("-q", "--no-compile", "-c", ROOT / "constraints.txt")
     ran(python, "-m", "pip", "install", *options, f"{wheel}[compress]", folder=tmp_path)
     unwanted = ["dbos", "sqlalchemy", "obstore", "psycopg", "fastapi", "uvicorn", "httpx", "typer"]
     assert installed(python, unwanted, tmp_path) == "[]"
@@ -275,7 +275,7 @@ def test_files_of_the_service_image_serve_without_torch(
             shutil.copy(path, target)
     for name in ("pyproject.toml", "README.md", "LICENSE", "constraints.txt"):
         shutil.copy(ROOT / name, tmp_path / name)
-    options = ("-q", "--no-build-isolation", "-c", "constraints.txt", ".[service]")
+    options = ("-q", "--no-compile", "--no-build-isolation", "-c", "constraints.txt", ".[service]")
     ran(python, "-m", "pip", "install", *options, folder=tmp_path)
     unwanted = ["isslim.compress", "isslim.client", "torch", "onnx", "matplotlib", "httpx"]
     assert installed(python, unwanted, tmp_path) == "[]"

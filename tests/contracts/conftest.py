@@ -32,7 +32,8 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Install:
     def install(*requirements: str) -> Path:
         if requirements not in made:
             python = environment(tmp_path_factory.mktemp("client"))
-            ran(python, "-m", "pip", "install", "-q", *requirements, folder=python.parent)
+            options = ("-q", "--no-compile", *requirements)
+            ran(python, "-m", "pip", "install", *options, folder=python.parent)
             made[requirements] = python
         return made[requirements]
 
