@@ -107,14 +107,17 @@ class JobsClient(Transport):
         """The current state of a job."""
         return Job.model_validate(self._ask("GET", f"/jobs/{part(job_id)}"))
 
-    def jobs(self, limit: int = 100) -> list[Job]:
+    def jobs(self, limit: int = 100, *, model_id: str | None = None) -> list[Job]:
         """The newest jobs, newest first.
 
         Args:
             limit: how many at most.
+            model_id: only those that made this model; None: all.
         """
         found: list[Job] = []
         query = f"?limit={min(limit, PAGE)}"
+        if model_id is not None:
+            query += f"&model_id={part(model_id)}"
         while query and len(found) < limit:
             content, query = self._page(f"/jobs{query}")
             found += _JOBS.validate_python(content)

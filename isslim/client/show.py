@@ -75,10 +75,26 @@ def follow(
             # `outcome` says how it ended, below the bar.
             message = "done" if job.state is JobState.SUCCEEDED else escape(visible(job.message))
             progress.update(
-                bar, completed=job.progress, stage=job.stage or job.state, description=message
+                bar,
+                completed=job.progress,
+                stage=job.stage or job.state,
+                description="; ".join(filter(None, (prospect(job), message))),
             )
 
         return client.wait(job_id, changed)
+
+
+def prospect(job: Job) -> str:
+    """How many jobs are before one, or how long it is likely to go on; empty: not known."""
+    if job.queue_position is not None:
+        return f"number {job.queue_position} in the queue"
+    if job.seconds_left is None:
+        return ""
+    minutes = round(job.seconds_left / 60)
+    if minutes < 2:
+        return f"about {max(1.0, job.seconds_left):.0f} s left"
+    hours, rest = divmod(minutes, 60)
+    return f"about {hours} h {rest} min left" if hours else f"about {minutes} min left"
 
 
 def outcome(job: Job, console: Console) -> None:
@@ -185,7 +201,8 @@ def jobs_table(jobs: list[Job]) -> Table:
         table.add_column(column, overflow="fold", width=width)
     for job in jobs:
         state = f"{job.state}\n{job.stage} {job.progress:.0%}" if job.stage else job.state
-        table.add_row(f"{job.id}\n{escape(job.name)}", state, escape(job.message))
+        message = "; ".join(filter(None, (prospect(job), job.message)))
+        table.add_row(f"{job.id}\n{escape(job.name)}", state, escape(message))
     return table
 
 

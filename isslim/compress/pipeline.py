@@ -87,6 +87,10 @@ class Stages(Progress):
         """Reports progress within the current stage; see `Progress`."""
         self._progress(done, message)
 
+    def on_minutes(self, minutes: float) -> None:
+        """Receives how long may be distilled; see `Progress`."""
+        self._progress.on_minutes(minutes)
+
     def on_point(self, point: CurvePoint) -> None:
         """Receives a candidate; see `Progress`."""
         self._progress.on_point(point)

@@ -34,6 +34,13 @@ class Progress:
             message: what is being done.
         """
 
+    def on_minutes(self, minutes: float) -> None:
+        """Receives how long may be distilled.
+
+        Args:
+            minutes: at most, over all candidates together.
+        """
+
     def on_point(self, point: CurvePoint) -> None:
         """Receives a candidate that was evaluated, as a point of the trade-off curve."""
 

@@ -52,6 +52,25 @@ class Attempt:
     publishing: str | None = None
 
 
+@dataclass(frozen=True)
+class Reached:
+    """How far an attempt is.
+
+    Attributes:
+        stage: of the pipeline.
+        progress: share of the whole, from 0 to 1.
+        message: the last line of progress.
+        log: all lines, oldest first; the last `LOG_LINES` are kept.
+        seconds_left: that the rest is likely to take; None: not known.
+    """
+
+    stage: str
+    progress: float
+    message: str = ""
+    log: Sequence[str] = ()
+    seconds_left: float | None = None
+
+
 class Elsewhere(Exception):
     """Another worker, which lives, is at it."""
 
@@ -125,6 +144,7 @@ class Attempts:
             "deaths": deaths,
             "reached": max(reached, row.reached or 0.0),
             "message": "starting",
+            "seconds_left": None,
         }
         before = Attempt(job_id, run, row.attempts)
         if not self._change(before, ACTIVE, **values):
@@ -138,17 +158,12 @@ class Attempts:
             fence = _fence(attempt, (JobState.RUNNING,))
             return connection.execute(query.where(*fence)).scalar() == 1
 
-    def advance(
-        self, attempt: Attempt, stage: str, progress: float, message: str, log: Sequence[str]
-    ) -> bool:
+    def advance(self, attempt: Attempt, reached: Reached) -> bool:
         """Records progress.
 
         Args:
             attempt: that makes it.
-            stage: of the pipeline.
-            progress: share of the whole, from 0 to 1.
-            message: the last line of progress.
-            log: all lines, oldest first; the last `LOG_LINES` are kept.
+            reached: where it is.
 
         Returns:
             False when the attempt is no longer running.
@@ -156,10 +171,11 @@ class Attempts:
         return self._change(
             attempt,
             (JobState.RUNNING,),
-            stage=stage,
-            progress=progress,
-            message=message,
-            log=json.dumps(list(log)[-LOG_LINES:]),
+            stage=reached.stage,
+            progress=reached.progress,
+            message=reached.message,
+            log=json.dumps(reached.log[-LOG_LINES:]),
+            seconds_left=reached.seconds_left,
         )
 
     def inspected(self, attempt: Attempt, inspection: Inspection) -> bool:
@@ -256,6 +272,7 @@ class Attempts:
             "worker": None,
             "staged": None,
             "publishing": None,
+            "seconds_left": None,
         }
         if problem is not None:
             values |= {"problem": problem.model_dump_json(), "message": problem.title}

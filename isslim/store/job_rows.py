@@ -32,12 +32,13 @@ KIND = "another-release"
 """Of the problem of a job that cannot be read here."""
 
 
-def job_of(row: sa.Row[Any], *, whole: bool = True) -> Job:
+def job_of(row: sa.Row[Any], *, whole: bool = True, position: int | None = None) -> Job:
     """The job of a row.
 
     Args:
         row: of the table.
         whole: with its log, inspection, points and epochs.
+        position: its place among the jobs that wait; None: it does not wait.
     """
     request, issues = read_leniently(_REQUEST, row.request, _UNREADABLE)
     state = row.state if row.state in list(JobState) else JobState.FAILED
@@ -54,6 +55,8 @@ def job_of(row: sa.Row[Any], *, whole: bool = True) -> Job:
         updated_at=row.updated_at.replace(tzinfo=UTC),
         stage=row.stage,
         progress=min(1.0, max(0.0, row.progress)),
+        seconds_left=row.seconds_left if state == JobState.RUNNING else None,
+        queue_position=position,
         message=row.message,
         log=json.loads(row.log) if whole else [],
         attempts=row.attempts,

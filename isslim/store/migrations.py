@@ -276,10 +276,16 @@ def _owners(connection: sa.Connection) -> None:
     )
 
 
+def _time_left(connection: sa.Connection) -> None:
+    """How long jobs are likely to go on."""
+    add_columns(connection, "iss_jobs", sa.Column("seconds_left", sa.Float))
+
+
 MIGRATIONS: tuple[Migration, ...] = (
     Migration("tables of the first releases", _first_tables),
     Migration("leases and publication", _leases),
     Migration("the audit trail", _audit_trail),
     Migration("owners", _owners),
+    Migration("time left of jobs", _time_left),
 )
 """In order. A new one is appended, and none is changed once it was released."""

@@ -174,7 +174,11 @@ class JobQueue:
         return self.records.get(job_id)
 
     def page(
-        self, limit: int, cursor: str | None = None, owner: str | None = None
+        self,
+        limit: int,
+        cursor: str | None = None,
+        owner: str | None = None,
+        model_id: str | None = None,
     ) -> tuple[list[Job], str | None]:
         """Some jobs, newest first, without their logs; see `JobRecords.page`.
 
@@ -182,8 +186,9 @@ class JobQueue:
             limit: how many at most.
             cursor: where the page before ended.
             owner: only this key's; None: all.
+            model_id: only those that made this model; None: all.
         """
-        return self.records.page(limit, cursor, owner)
+        return self.records.page(limit, cursor, owner, model_id)
 
     def counts(self) -> dict[str, int]:
         """The number of jobs in each state, with an entry for every state.

@@ -7,7 +7,7 @@ overwrites a cancellation.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -122,6 +122,7 @@ class JobRecords:
             "reached": None,
             "staged": None,
             "publishing": None,
+            "seconds_left": None,
         }
         with self.engine.begin() as connection:
             try:
@@ -154,7 +155,8 @@ class JobRecords:
         Raises:
             NotFound: when there is none of that id.
         """
-        return job_of(self._row(job_id))
+        row = self._row(job_id)
+        return job_of(row, position=self._positions([row]).get(job_id))
 
     def request_of(self, job_id: str) -> CompressionRequest:
         """The request of a job, to the letter.
@@ -169,7 +171,11 @@ class JobRecords:
         return int(self._row(job_id).run)
 
     def page(
-        self, limit: int, cursor: str | None = None, owner: str | None = None
+        self,
+        limit: int,
+        cursor: str | None = None,
+        owner: str | None = None,
+        model_id: str | None = None,
     ) -> tuple[list[Job], str | None]:
         """Some jobs with their owners, newest first, without logs, inspections, points and epochs.
 
@@ -177,6 +183,7 @@ class JobRecords:
             limit: how many at most.
             cursor: where the page before ended; None: begins with the newest.
             owner: only this key's; None: all.
+            model_id: only those that made this model; None: all.
 
         Returns:
             The jobs, and where the next page begins; None: there are no more.
@@ -189,6 +196,8 @@ class JobRecords:
         query = query.order_by(JOBS.c.created_at.desc(), JOBS.c.id.desc())
         if owner is not None:
             query = query.where(OWNERS.c.owner == owner)
+        if model_id is not None:
+            query = query.where(JOBS.c.model_id == model_id)
         if cursor is not None:
             moment, job_id = _place(cursor)
             query = query.where(
@@ -202,10 +211,24 @@ class JobRecords:
         more = len(rows) > limit
         last = rows[limit - 1] if more else None
         following = None if last is None else f"{last.created_at.isoformat()}~{last.id}"
+        places = self._positions(rows[:limit])
         jobs = [
-            job_of(row, whole=False).model_copy(update={"owner": row.owner}) for row in rows[:limit]
+            job_of(row, whole=False, position=places.get(row.id)).model_copy(
+                update={"owner": row.owner}
+            )
+            for row in rows[:limit]
         ]
         return jobs, following
+
+    def _positions(self, rows: Sequence[sa.Row[Any]]) -> dict[str, int]:
+        """Places of the rows that wait, from 1, in the order in which jobs were asked for."""
+        if all(row.state != JobState.QUEUED for row in rows):
+            return {}
+        waiting = sa.select(JOBS.c.id).where(JOBS.c.state == JobState.QUEUED)
+        with self.engine.connect() as connection:
+            ids = connection.execute(waiting.order_by(JOBS.c.created_at, JOBS.c.id)).scalars()
+            places = {job_id: place for place, job_id in enumerate(ids, 1)}
+        return {row.id: places[row.id] for row in rows if row.id in places}
 
     def active(self) -> list[ActiveJob]:
         """All jobs that have not ended, as far as this release knows, newest first."""
@@ -270,7 +293,12 @@ class JobRecords:
             JOBS.c.state.in_(ACTIVE),
             JOBS.c.publishing.is_(None),
         )
-        values = {"state": JobState.CANCELLED, "worker": None, "updated_at": now()}
+        values = {
+            "state": JobState.CANCELLED,
+            "worker": None,
+            "seconds_left": None,
+            "updated_at": now(),
+        }
         with self.engine.begin() as connection:
             return connection.execute(statement.values(**values)).rowcount == 1
 

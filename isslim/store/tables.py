@@ -32,12 +32,14 @@ JOBS = sa.Table(
     sa.Column("epochs", sa.Text),
     # Of the present attempt: the token of its worker; attempts that ended by the end of a worker
     # since the job last got further; how far it was then; the bundle whose files it copies into
-    # storage; the same once it is decided that this bundle is published.
+    # storage; the same once it is decided that this bundle is published; what the rest is likely
+    # to take.
     sa.Column("worker", sa.String(200)),
     sa.Column("deaths", sa.Integer),
     sa.Column("reached", sa.Float),
     sa.Column("staged", sa.String(64)),
     sa.Column("publishing", sa.String(64)),
+    sa.Column("seconds_left", sa.Float),
 )
 WORKERS = sa.Table(
     "iss_workers",

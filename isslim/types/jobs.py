@@ -84,6 +84,18 @@ class Job(BaseModel):
     progress: float = Field(
         default=0.0, ge=0, le=1, description="share of the whole", examples=[0.4]
     )
+    seconds_left: float | None = Field(
+        default=None,
+        description="what the rest is likely to take, as of `updated_at`: it goes on as fast as so "
+        "far, and takes all minutes of distillation, which may end earlier; null: it does not run, "
+        "or there is too little to go by",
+        examples=[140.0],
+    )
+    queue_position: int | None = Field(
+        default=None,
+        description="place among all jobs that wait, from 1; null: it does not wait",
+        examples=[2],
+    )
     message: str = Field(
         default="",
         description="the last line of the log",

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 import isslim.client.transport
 from isslim.client.api import Client, ProblemError, Unreachable
 from isslim.client.events import Event, Position, lines_of, read_events
-from isslim.store.attempts import Attempt
+from isslim.store.attempts import Attempt, Reached
 from isslim.store.records import JobRecords
 from isslim.store.settings import StoreSettings
 from isslim.types.jobs import Job, JobState
@@ -72,7 +72,7 @@ def queued(client: Client, folder: Path) -> str:
 
 
 def advance(records: JobRecords, attempt: Attempt, message: str) -> None:
-    assert records.attempts.advance(attempt, "search", 0.5, message, [message])
+    assert records.attempts.advance(attempt, Reached("search", 0.5, message, [message]))
 
 
 def test_every_change_arrives_once_and_the_last_one_ends_it(

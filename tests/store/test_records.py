@@ -17,6 +17,7 @@ from isslim.compress.worker.main import NO_DATABASE
 from isslim.demo.ports import free_port
 from isslim.service.main import create_app
 from isslim.settings.service import ServiceSettings
+from isslim.store.attempts import Reached
 from isslim.store.records import JobRecords
 from isslim.store.settings import StoreSettings
 from isslim.types.jobs import CompressionRequest, JobState, UploadRef
@@ -90,4 +91,43 @@ def test_killed_child_is_a_death_and_a_worker_that_leaves_is_none(settings: Stor
         assert records.attempts.hand_back(attempt, "queued again", died=died)
         assert records.get("job").state is JobState.QUEUED
     assert begin(records, "job").deaths == 3
+    records.close()
+
+
+def test_places_in_the_queue_are_in_the_order_of_requests(settings: StoreSettings) -> None:
+    records = JobRecords(settings)
+    for name in ("a", "b", "c"):
+        records.add(name, request(name))
+    assert [records.get(name).queue_position for name in "abc"] == [1, 2, 3]
+    attempt = begin(records, "a")
+    assert [records.get(name).queue_position for name in "abc"] == [None, 1, 2]
+    assert [job.queue_position for job in records.page(9)[0]] == [2, 1, None]
+    # A page holds but some of the jobs that wait.
+    assert [job.queue_position for job in records.page(1)[0]] == [2]
+    # One that comes back has been asked for first.
+    assert records.attempts.hand_back(attempt, "queued again")
+    assert [records.get(name).queue_position for name in "abc"] == [1, 2, 3]
+    records.cancel("b", 1)
+    assert [records.get(name).queue_position for name in "abc"] == [1, None, 2]
+    records.close()
+
+
+@pytest.mark.parametrize("way", ["back", "cancelled", "failed"])
+def test_time_left_is_that_of_a_running_job_alone(way: str, settings: StoreSettings) -> None:
+    records = JobRecords(settings)
+    records.add("job", request("m"))
+    attempt = begin(records, "job")
+    assert records.get("job").seconds_left is None
+    reached = Reached("search", 0.3, "40% removed", ["40% removed"], 140.0)
+    assert records.attempts.advance(attempt, reached)
+    assert records.get("job").seconds_left == 140.0
+    if way == "back":
+        records.attempts.hand_back(attempt, "queued again")
+        assert records.get("job").seconds_left is None
+        begin(records, "job")
+    elif way == "cancelled":
+        records.cancel("job", 1)
+    else:
+        records.attempts.finish(attempt, JobState.FAILED)
+    assert records.get("job").seconds_left is None
     records.close()

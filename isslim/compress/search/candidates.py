@@ -57,6 +57,7 @@ def _calibrated(task: ModelTask[Model], work: Path, progress: Progress) -> Candi
     progress.enter("calibrate", f"collecting activations on {task.origin.calibration}{warned}")
     for line in (*task.origin.warnings, *task.origin.left_out):
         progress(0.0, line)
+    progress.on_minutes(minutes)
     closed = ClosedForm(task, work, progress)
     distilled = Distilled(task, closed, minutes, work / "finetune", progress)
     if minutes > 0 and task.recipe.budget.quality is not None:

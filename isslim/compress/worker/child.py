@@ -10,11 +10,11 @@ ends with one of
                                              null: of an inspection
     {"problem": {...}, "curve": [...]}       an answer for the person who uploaded
 
-after any number of {"stage", "progress", "message"}, {"point": {...}} (a candidate that was
-evaluated) and {"epoch": {...}}, one {"inspection": {...}}, what was understood of the upload, and
-one {"staging": "<id>"} before the bundle's files are copied into storage. It exits with 0 in both
-cases; anything else is a crash, described on standard error. When standard input closes, its worker
-is dead: the child ends at once, so that no job runs twice.
+after any number of {"stage", "progress", "message"}, maybe with "seconds_left", {"point": {...}} (a
+candidate that was evaluated) and {"epoch": {...}}, one {"inspection": {...}}, what was understood
+of the upload, and one {"staging": "<id>"} before the bundle's files are copied into storage. It
+exits with 0 in both cases; anything else is a crash, described on standard error. When standard
+input closes, its worker is dead: the child ends at once, so that no job runs twice.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from typing import TYPE_CHECKING, Any
 from isslim.compress.errors import BudgetNotMet, CompressError
 from isslim.compress.processes.parent_watchdog import watch_parent
 from isslim.compress.progress import CallbackProgress
+from isslim.compress.remaining import Remaining
 from isslim.compress.worker.patience import patiently
 from isslim.settings.worker import WorkerSettings
 from isslim.store.bundles import BundleStore
@@ -98,7 +99,7 @@ def _run(request: CompressionRequest, folder: Path, settings: WorkerSettings) ->
 
     load_plugins(settings.kinds, COMPRESSION)
     files, bundles = _files(request, folder, settings), BundleStore(settings)
-    progress = _Sent(_send_line)
+    progress = _Sent()
     progress.enter("ingest", "reading the model")
     _read(files, request.recipe, folder, settings)
     fetched = patiently(
@@ -121,7 +122,27 @@ def _run(request: CompressionRequest, folder: Path, settings: WorkerSettings) ->
 
 
 class _Sent(CallbackProgress):
-    """Sends points and epochs too."""
+    """Sends how long the rest is likely to take, and points and epochs too."""
+
+    def __init__(self) -> None:
+        self._remaining = Remaining()
+        super().__init__(
+            lambda *line: _send_line(*line, seconds_left=self._remaining.seconds()),
+        )
+
+    def enter(self, stage: str, message: str) -> None:
+        """Begins a stage; see `Progress.enter`."""
+        self._remaining.enter(stage)
+        super().enter(stage, message)
+
+    def __call__(self, done: float, message: str) -> None:
+        """Reports progress within the current stage; see `Progress`."""
+        self._remaining.advance(done)
+        super().__call__(done, message)
+
+    def on_minutes(self, minutes: float) -> None:
+        """Keeps how long may be distilled."""
+        self._remaining.allow(minutes)
 
     def on_point(self, point: CurvePoint) -> None:
         """Sends a candidate."""
@@ -173,8 +194,8 @@ def _files(request: CompressionRequest, folder: Path, settings: WorkerSettings) 
     return UploadedFiles(**fetched, name=request.model.filename)
 
 
-def _send_line(stage: str, done: float, message: str) -> None:
-    _send({"stage": stage, "progress": done, "message": message})
+def _send_line(stage: str, done: float, message: str, *, seconds_left: float | None = None) -> None:
+    _send({"stage": stage, "progress": done, "message": message, "seconds_left": seconds_left})
 
 
 def _send_inspection(inspection: Inspection) -> None:

@@ -45,6 +45,7 @@ class Supervised:
     stage: str = ""
     progress: float = 0.0
     message: str = ""
+    seconds_left: float | None = None
     log: deque[str] = field(default_factory=lambda: deque(maxlen=LOG_LINES))
     answer: dict[str, Any] | None = None
     inspection: Inspection | None = None
@@ -216,6 +217,7 @@ async def _listen(stream: asyncio.StreamReader, known: Supervised) -> None:
                 content["progress"],
                 content["message"],
             )
+            known.seconds_left = content.get("seconds_left")
             known.pulse.news(str(known.stage))
             entry = f"{known.stage}: {known.message}"
             # The progress changes more often than the message: each message is logged once.

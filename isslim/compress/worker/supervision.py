@@ -18,7 +18,7 @@ from isslim.compress.worker.oversight import Limits, Stop, Ties
 from isslim.compress.worker.publication import promote, publish
 from isslim.compress.worker.retries import write_with_retries
 from isslim.compress.worker.sharing import Sharing
-from isslim.store.attempts import Attempt, Elsewhere
+from isslim.store.attempts import Attempt, Elsewhere, Reached
 from isslim.store.bundles import BundleStore
 from isslim.store.checkpoints import Checkpoints
 from isslim.store.errors import AnotherRelease
@@ -297,9 +297,11 @@ async def _record(known: Supervised, records: JobRecords, attempt: Attempt) -> N
 
 async def _write_progress(known: Supervised, records: JobRecords, attempt: Attempt) -> None:
     attempts = records.attempts
-    stage, progress, message, log = known.stage, known.progress, known.message, list(known.log)
+    reached = Reached(
+        known.stage, known.progress, known.message, tuple(known.log), known.seconds_left
+    )
     try:
-        await asyncio.to_thread(attempts.advance, attempt, stage, progress, message, log)
+        await asyncio.to_thread(attempts.advance, attempt, reached)
         if known.inspection is not None:
             await asyncio.to_thread(attempts.inspected, attempt, known.inspection)
             known.inspection = None

@@ -67,15 +67,24 @@ def list_jobs(
             examples=["2026-11-24T12:00:00~419642ce19b52b52119a"],
         ),
     ] = None,
+    model_id: Annotated[
+        str | None,
+        Query(
+            description="only jobs that made this model; without it: all",
+            pattern=r"^[0-9a-f]{16}$",
+            examples=["9e0f95b09709d4a3"],
+        ),
+    ] = None,
 ) -> list[Job]:
     """Jobs without their logs; the header `Link` (`rel="next"`) names the next page, if any.
 
     With a key, its own jobs.
     """
-    found, following = context.queue.page(limit, cursor, caller.sees)
+    found, following = context.queue.page(limit, cursor, caller.sees, model_id)
     if following is not None:
         # Relative, so that it is right behind any proxy.
-        query = urlencode({"limit": limit, "cursor": following})
+        chosen = {} if model_id is None else {"model_id": model_id}
+        query = urlencode({"limit": limit, "cursor": following, **chosen})
         response.headers["link"] = f'<?{query}>; rel="next"'
     return found
 

@@ -17,7 +17,7 @@ from isslim.compress.worker.heart import Heart
 from isslim.compress.worker.oversight import Limits
 from isslim.compress.worker.supervision import Worker, supervise
 from isslim.store.aliases import AliasStore
-from isslim.store.attempts import Attempt
+from isslim.store.attempts import Attempt, Reached
 from isslim.store.bundles import BundleStore
 from isslim.store.checkpoints import Checkpoints
 from isslim.store.errors import Unavailable
@@ -130,7 +130,7 @@ def test_locked_database_costs_progress_and_not_the_job(
             time.sleep(0.7)
             before = records.get("job").progress
             with pytest.raises(Unavailable) as caught:
-                records.attempts.advance(Attempt("job", 1, 1), "other", 0.0, "", [])
+                records.attempts.advance(Attempt("job", 1, 1), Reached("other", 0.0))
             assert "locked" in caught.value.reason
         until(lambda: records.get("job").progress > before)  # later news are recorded again
         seen.append(records.get("job").state)
@@ -168,6 +168,22 @@ def test_what_was_understood_is_recorded_with_the_job(records: JobRecords, tmp_p
     assert job.inspection is not None
     assert job.inspection.layout == "two layers"
     assert records.page(9)[0][0].inspection is None  # a list is kept short
+
+
+def test_time_left_is_known_while_the_job_runs_and_not_after_it(
+    records: JobRecords, tmp_path: Path
+) -> None:
+    code = TELLING.replace('"progress"', '"seconds_left": 25 - step, "progress"')
+    seen: list[float] = []
+
+    def look() -> None:
+        until(lambda: records.get("job").seconds_left is not None)
+        seen.append(records.get("job").seconds_left or 0.0)
+        until(lambda: (records.get("job").seconds_left or 99.0) < seen[0])
+
+    job = in_child(records, code, tmp_path / "work", look)
+    assert 0 < seen[0] <= 25
+    assert (job.state, job.seconds_left) == (JobState.SUCCEEDED, None)
 
 
 def test_points_and_epochs_are_recorded_while_the_job_runs(

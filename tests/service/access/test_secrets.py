@@ -16,7 +16,7 @@ from isslim.service.problems import problem_of
 from isslim.settings.environment import SettingsRefused, read
 from isslim.settings.service import ServiceSettings
 from isslim.settings.worker import WorkerSettings
-from isslim.store.attempts import Attempt
+from isslim.store.attempts import Attempt, Reached
 from isslim.store.errors import StoreError, Unavailable
 from isslim.store.private import Private
 from isslim.store.probe import storage_state
@@ -165,7 +165,8 @@ def test_logs_and_problems_of_jobs_name_no_path(tmp_path: Path) -> None:
     job, path = queue.enqueue(request), f"{settings.home.absolute()}/cache/x/inputs/y"
     attempt = queue.records.attempts.begin(job.id, 1, "worker", lambda _: True)
     assert isinstance(attempt, Attempt)
-    queue.records.attempts.advance(attempt, "ingest", 0.1, f"read {path}", [f"File {path}, line 1"])
+    told = Reached("ingest", 0.1, f"read {path}", [f"File {path}, line 1"])
+    queue.records.attempts.advance(attempt, told)
     problem = Problem(kind="crashed", title="It crashed", detail=f"in {path}", issues=[path])
     queue.records.attempts.finish(attempt, JobState.FAILED, problem=problem)
     found = queue.get(job.id)

@@ -10,9 +10,14 @@ from fastapi.testclient import TestClient
 
 from isslim.service.main import create_app
 from isslim.settings.service import ServiceSettings
+from isslim.store.records import JobRecords
+from isslim.store.settings import StoreSettings
+from isslim.types.jobs import CompressionRequest, JobState, UploadRef
 from isslim.types.kinds.registry import kinds, metric_format_of
 from isslim.types.recipe import Recipe
 from isslim.types.schemas.kinds import kind_view
+from tests.conftest import Published
+from tests.jobs import end
 from tests.service.test_routes import problem
 
 
@@ -71,3 +76,40 @@ def test_what_cannot_be_done_again_is_refused(http: TestClient, tmp_path: Path) 
     for file in (tmp_path / "artifacts" / "uploads").iterdir():
         file.unlink()
     problem(http.post(again, json={"changes": {"name": "x"}}), 409, "uploads-gone")
+
+
+def test_jobs_of_a_model_are_found_however_old_they_are(http: TestClient, tmp_path: Path) -> None:
+    """By the filter, over pages; a job of another model, or of none, is not among them."""
+    model, other = "9e0f95b09709d4a3", "0123456789abcdef"
+    records = JobRecords(StoreSettings(home=tmp_path))
+    upload = UploadRef(sha256="0" * 64, filename="m.pt", size_bytes=1)
+    for name, made in (("a", model), ("b", other), ("c", model), ("d", None)):
+        records.add(name, CompressionRequest(model=upload, recipe=Recipe(name=name)))
+        if made is not None:
+            end(records, name, JobState.SUCCEEDED, model_id=made)
+    assert [each["id"] for each in http.get(f"/jobs?model_id={model}").json()] == ["c", "a"]
+    page = http.get(f"/jobs?model_id={model}&limit=1")
+    assert [each["id"] for each in page.json()] == ["c"]
+    following = page.headers["link"].split(">")[0].removeprefix("<")
+    page = http.get(f"/jobs{following}")
+    assert [each["id"] for each in page.json()] == ["a"]
+    assert "link" not in page.headers
+    problem(http.get("/jobs?model_id=../x"), 422, "invalid-request")
+    records.close()
+
+
+def test_list_of_models_says_how_many_proofs_each_has(published: Published) -> None:
+    with TestClient(create_app(ServiceSettings(home=published.settings.home))) as http:
+        (listed,) = http.get("/models").json()
+        checks = http.get(f"/models/{listed['id']}").json()["manifest"]["checks"]
+    assert listed["proofs"] == len(checks) > 0
+
+
+def test_job_that_waits_says_its_place(http: TestClient) -> None:
+    first = queued(http)
+    changes = {"name": "smaller", "budget": {"size_ratio": 0.3}}
+    second = http.post(f"/jobs/{first}/again", json={"changes": changes}).json()
+    assert (http.get(f"/jobs/{first}").json()["queue_position"], second["queue_position"]) == (1, 2)
+    http.delete(f"/jobs/{first}")
+    found = http.get(f"/jobs/{second['id']}").json()
+    assert (found["queue_position"], found["seconds_left"]) == (1, None)

@@ -1,4 +1,4 @@
-"""Corpora for the demo, the benchmarks and the tests. The project ships no text.
+"""Corpora for the demo, the benchmarks and the tests. The project ships no text of others.
 
 - `pydoc`: the documentation that every Python installation carries (the language topics of `pydoc`
   and the standard library's docstrings), read from the running interpreter without importing its
