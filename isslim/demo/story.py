@@ -13,6 +13,7 @@ from isslim.runtime.language.generation import TokenStream, beginning, read
 from isslim.runtime.language.sampling import Sampler, Sampling
 from isslim.runtime.language.session import LanguageSession
 from isslim.runtime.language.text import TextCodec
+from isslim.settings.service import ServiceSettings
 from isslim.types.manifest import PRIMARY_SHAPE, Manifest, Ratio, VariantRecord
 from isslim.types.report import Report
 from isslim.types.wording import axis_name, directions_left
@@ -133,8 +134,8 @@ def next_commands(home: Path, name: str) -> Iterator[str]:
         home: the folder in which service and worker keep their files.
         name: of the model.
     """
-    program = command()
-    yield f"ISS_HOME={home} {program} serve           # the service with this model, and a worker"
+    program, page = command(), f"http://127.0.0.1:{ServiceSettings().port}/"
+    yield f"ISS_HOME={home} {program} serve           # then open {page} in a browser"
     yield f"{program} models card {name}              # in a second terminal: the whole card"
     yield f'{program} score {name} "some text"        # by the original and the compressed model'
     yield (

@@ -139,7 +139,9 @@ def test_next_commands_are_commands(monkeypatch: pytest.MonkeyPatch) -> None:
     program = story.command()
     assert Path(program).resolve().name == "isslim"
     assert Path(program).exists()
+    monkeypatch.setenv("ISS_PORT", "8123")
     lines = list(story.next_commands(Path("demo/home"), "demo"))
+    assert "open http://127.0.0.1:8123/ in a browser" in lines[0]
     assert lines[0].startswith(f"ISS_HOME=demo/home {program} serve ")
     known = typer.main.get_command(app)
     for line in lines:
