@@ -44,7 +44,10 @@ class TooLarge(StoreError):
 
     def __init__(self, name: str, limit_bytes: int) -> None:
         self.name, self.limit_bytes = name, limit_bytes
-        super().__init__(f"'{name}' is larger than the limit of {limit_bytes:,} bytes")
+        super().__init__(
+            f"'{name}' is larger than the limit of {limit_bytes:,} bytes: send less, or have "
+            "ISS_UPLOAD_LIMIT_BYTES raised"
+        )
 
 
 class EmptyUpload(StoreError):

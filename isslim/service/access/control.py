@@ -108,5 +108,6 @@ class AccessControl:
         held = ", ".join(each for each in Scope if each in caller.scopes)
         raise RequestError(
             "missing-scope",
-            f"the key '{caller.name}' has the scopes {held}, and this needs {needed}",
+            f"the key '{caller.name}' has the scopes {held}, and this needs {needed}: use a key "
+            "that has it",
         )
