@@ -22,6 +22,8 @@ WORK = {
 """What stages without a clock of their own take in relation to each other; rough, by the seconds of
 the demo and of small models."""
 ORDER = ("ingest", "calibrate", "search", "fine-tune", "learn", "export", "measure", "publish")
+CANDIDATE = 1 / 3
+"""Share of the measurement that is of a candidate: the rest is of the one that is published."""
 LEAST_WORK, LEAST_LEARNT = 0.1, 0.02
 """Shares of the work, and of learning, that have to be done before anything is said."""
 
@@ -39,6 +41,8 @@ class Remaining:
         self._stage, self._since = ORDER[0], clock()
         self._done: dict[str, float] = {}
         self._spent: dict[str, float] = {}
+        # Of the present stage: its part of all that is done under its name.
+        self._share = (0.0, 1.0)
         # Of the present stage: when it was first heard of since it was entered, and how far it was.
         self._heard: tuple[float, float] | None = None
 
@@ -56,7 +60,13 @@ class Remaining:
         Args:
             stage: one of `ORDER`.
         """
-        self._done[self._stage], self._spent[self._stage] = 1.0, self._seconds_in(self._stage)
+        of_candidate = self._stage == "measure" and stage != "publish"
+        self._done[self._stage] = CANDIDATE if of_candidate else 1.0
+        self._spent[self._stage] = self._seconds_in(self._stage)
+        # A candidate is measured right after its export; what is published is measured last.
+        self._share = (0.0, CANDIDATE) if self._stage == "export" else (CANDIDATE, 1.0)
+        if stage != "measure":
+            self._share = (0.0, 1.0)
         self._stage, self._since, self._heard = stage, self._clock(), None
         # What is repeated is a step back, and was done before; learning begins anew.
         self._done[stage] = 0.0 if stage == "learn" else self._done.get(stage, 0.0)
@@ -68,7 +78,9 @@ class Remaining:
             done: share of it, 0 to 1.
         """
         self._heard = self._heard or (self._clock(), done)
-        self._done[self._stage] = max(self._done.get(self._stage, 0.0), done)
+        start, end = self._share
+        share = start + done * (end - start)
+        self._done[self._stage] = max(self._done.get(self._stage, 0.0), share)
 
     def seconds(self) -> float | None:
         """The seconds that are left; None: there is too little to go by."""
