@@ -172,6 +172,7 @@ def _summary(listed: ListedBundle, owner: str | None) -> ModelSummary:
         variants=[] if manifest is None else variant_views(manifest),
         random_inputs=manifest is not None and manifest.provenance.random_inputs,
         not_evaluated=manifest and manifest.provenance.not_evaluated,
+        proofs=0 if manifest is None else len(manifest.checks),
         issues=listed.issues,
         owner=owner,
     )

@@ -50,6 +50,11 @@ class ModelSummary(BaseModel):
         "null: the figures do",
         examples=["one recorded run was sent, which calibration needs"],
     )
+    proofs: int = Field(
+        default=0,
+        description="checks that it passed before it was published; the manifest has each",
+        examples=[5],
+    )
     issues: list[str] = Field(
         default=[],
         description="why it cannot be used, such as a file that was changed on disk; empty: "
