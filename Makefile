@@ -16,7 +16,7 @@ STAMP := $(VENV)/.installed
 # environment says.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: setup demo serve paper-small test check slow docs site mutants sbom audit clean
+.PHONY: setup demo serve paper-small test check slow docs pictures site mutants sbom audit clean
 
 setup: $(STAMP)
 
@@ -59,6 +59,9 @@ docs: setup  ## the pages and pictures that are generated
 	$(RUN)/python -m benchmarks.ptb.picture
 	$(RUN)/python -m benchmarks.paper.figures
 	$(RUN)/python -c 'from tests.compress.onnx.trace.test_registry import PAGE, page; PAGE.write_text(page())'
+
+pictures: setup  ## the pictures of the page in docs/, by a browser; on a quiet host
+	TEST_PICTURES=docs/pictures $(RUN)/pytest -m slow tests/service/page/test_pictures.py
 
 site: setup  ## the documentation as a site, in site/
 	$(RUN)/mkdocs build --strict

@@ -27,7 +27,12 @@ HEADERS = {
     # Asked for again each time, and mostly answered by 304: a new release is seen at once.
     "cache-control": "no-cache",
 }
-_TYPES = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
+_TYPES = {
+    ".js": "text/javascript",
+    ".css": "text/css",
+    ".svg": "image/svg+xml",
+    ".safetensors": "application/octet-stream",
+}
 """Where the host's table of types may say otherwise, and a browser then refuses a module."""
 
 
@@ -53,8 +58,8 @@ def page_files() -> Mapping[str, PageFile]:
     for path in sorted(FOLDER.rglob("*")):
         if path.is_file():
             content = path.read_bytes()
-            if path.suffix in (".js", ".css") and path.parent.name != "vendor":
-                content = squeezed(content.decode()).encode()
+            if path.suffix in _SQUEEZED and path.parent.name != "vendor":
+                content = _SQUEEZED[path.suffix](content.decode()).encode()
             kind = _TYPES.get(path.suffix) or mimetypes.guess_type(path.name)[0] or "text/plain"
             # A weak one: compressed on its way, the bytes are others.
             etag = f'W/"{hashlib.sha256(content).hexdigest()[:16]}"'
@@ -63,13 +68,25 @@ def page_files() -> Mapping[str, PageFile]:
 
 
 def squeezed(text: str) -> str:
-    """A script or style sheet without remarks and without indentation.
+    """A script without remarks and without indentation.
 
-    Both are for those who read the files: a tenth of what would be sent. Lines stay lines; in a
-    template they are space between elements. A remark behind code is one that holds no quotes.
+    Both are for those who read the files: a tenth of what would be sent. Lines stay lines, but for
+    lists of imports; in a template they are space between elements. A remark behind code is one
+    that holds no quotes.
     """
     lines = (re.sub(r"(?<=[;,{]) // [^'\"`]*$", "", line.strip()) for line in text.splitlines())
-    return "\n".join(line for line in lines if line and not line.startswith("//")) + "\n"
+    whole = "\n".join(line for line in lines if line and not line.startswith("//")) + "\n"
+    return re.sub(
+        r"^import \{\n[^}]*", lambda found: found[0].replace("\n", ""), whole, flags=re.MULTILINE
+    )
+
+
+def squeezed_style(text: str) -> str:
+    """A style sheet as `squeezed`, and without the spaces around what separates."""
+    return re.sub(r"(?<=[:;,{]) | (?=\{)|;? (?=\})", "", squeezed(text))
+
+
+_SQUEEZED = {".js": squeezed, ".css": squeezed_style}
 
 
 @router.get("/ui")

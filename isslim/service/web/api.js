@@ -3,6 +3,10 @@ const BASE = new URL('../', document.baseURI);
 const KEY = 'isslim-key';
 
 export const address = (path) => new URL(path.replace(/^\//, ''), BASE).href;
+// The address of a screen, and of a request, with whatever letters a name has.
+const joined = (parts) => parts.map(encodeURIComponent).join('/');
+export const screen = (...parts) => `#/${joined(parts)}`;
+export const route = (...parts) => `/${joined(parts)}`;
 export const origin = () => BASE.href.replace(/\/$/, '');
 
 // Kept for this tab alone, and sent as a header: there is no cookie, so no other site can use it.
@@ -13,7 +17,7 @@ export const key = {
 export const asks = new EventTarget(); // `key`: an answer was 401
 
 export class Refusal extends Error {
-  constructor(status, found) {
+  constructor(status, found, after) {
     const detail = found.detail || found.title || (found.error && (found.error.message || found.error));
     super(typeof detail === 'string' ? detail : `HTTP ${status}`);
     this.status = status;
@@ -21,6 +25,7 @@ export class Refusal extends Error {
     this.type = found.type || '';
     this.errors = found.errors || [];
     this.requestId = found.request_id;
+    this.after = after; // seconds
   }
 }
 
@@ -37,31 +42,31 @@ async function refused(response) {
   } catch {
     /* a proxy's page */
   }
-  return new Refusal(response.status, found);
+  return new Refusal(response.status, found, response.headers.get('retry-after'));
 }
 
-export async function send(method, path, { json, body, type, accept, signal, more } = {}) {
+async function send(method, path, { json, accept, signal, more } = {}) {
   const sent = headers({ accept: accept || 'application/json', ...more });
   if (json !== undefined) sent['content-type'] = 'application/json';
-  if (type) sent['content-type'] = type;
   const response = await fetch(address(path), {
     method,
     headers: sent,
     signal,
-    body: json === undefined ? body : JSON.stringify(json),
+    body: JSON.stringify(json), // none where there is none
     credentials: 'omit',
   });
   if (!response.ok) throw await refused(response);
   return response;
 }
 
-export const get = async (path, options) => (await send('GET', path, options)).json();
-export const post = async (path, json, options) => (await send('POST', path, { json, ...options })).json();
-export const put = async (path, json) => (await send('PUT', path, { json })).json();
+export const get = async (path) => (await send('GET', path)).json();
+const sending = (method) => async (path, json, options) =>
+  (await send(method, path, { json, ...options })).json();
+export const [post, put] = [sending('POST'), sending('PUT')];
 export const remove = (path) => send('DELETE', path);
-export const text = async (path) => (await send('GET', path, { accept: '*/*' })).text();
-export const download = async (path, options) =>
-  (await send('GET', path, { accept: '*/*', ...options })).arrayBuffer();
+const raw = (path) => send('GET', path, { accept: '*/*' });
+export const text = async (path) => (await raw(path)).text();
+export const download = async (path) => (await raw(path)).arrayBuffer();
 
 let known = null;
 // Kinds of models with their metrics; asked for once.
@@ -91,8 +96,8 @@ export function upload(path, form, progress) {
         /* a proxy's page */
       }
       if (request.status === 401) asks.dispatchEvent(new Event('key'));
-      if (request.status >= 400) reject(new Refusal(request.status, found));
-      else resolve({ status: request.status, found, location: request.getResponseHeader('location') });
+      if (request.status < 400) resolve(found);
+      else reject(new Refusal(request.status, found, request.getResponseHeader('retry-after')));
     };
     request.send(form);
   });
@@ -129,7 +134,7 @@ export function followJob(id, heard, lost) {
       try {
         await stream(
           'GET',
-          `/jobs/${encodeURIComponent(id)}/events`,
+          route('jobs', id, 'events'),
           { signal: ended.signal, lastId },
           (_, job, eventId) => {
             lastId = eventId;

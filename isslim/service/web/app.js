@@ -1,7 +1,7 @@
 // The shell: routes behind `#`, navigation, and the field for a key where the service asks for one.
 import { html, render, useEffect, useErrorBoundary, useRef, useState } from './vendor/preact.js';
 import { asks, key } from './api.js';
-import { Problem } from './common.js';
+import { Lazy, Problem } from './common.js';
 import { W } from './words.js';
 
 // Of each screen its address, the module that it is in, and its name there.
@@ -53,27 +53,11 @@ function KeyField({ done }) {
     </form></section>`;
 }
 
-function View({ at, navigated }) {
-  const [loaded, setLoaded] = useState(null);
-  const [error, reset] = useErrorBoundary();
-  useEffect(() => {
-    reset();
-    let current = true;
-    if (at.name) {
-      import(`./views/${at.module}.js`).then(
-        (module) => current && setLoaded({ name: at.name, view: module[at.name] }),
-        (problem) => current && setLoaded({ name: at.name, problem }),
-      );
-    }
-    return () => {
-      current = false;
-    };
-  }, [at.name]);
+function View({ at }) {
+  const [error] = useErrorBoundary();
   if (!at.name) return html`<h1>${W.noSuchPage}</h1><p><a href="#/">${W.nav.models}</a></p>`;
   if (error) return html`<${Problem} problem=${error} />`;
-  if (!loaded || loaded.name !== at.name) return html`<p class="muted">${W.loading}</p>`;
-  if (loaded.problem) return html`<${Problem} problem=${loaded.problem} />`;
-  return html`<${loaded.view} parts=${at.parts} query=${at.query} navigated=${navigated} />`;
+  return html`<${Lazy} file=${at.module} ...${at} />`;
 }
 
 function App() {

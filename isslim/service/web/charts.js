@@ -1,6 +1,7 @@
 // Charts: scales and axes, the trade-off, the candidates of a search, the epochs of learning.
 import {
   html,
+  primaryOf,
   useEffect,
   useRef,
   useState,
@@ -33,6 +34,9 @@ export function useWidth() {
   }, []);
   return [element, width];
 }
+
+export const Chart = ({ at, width, height, role = 'group', label, children }) => html`<div ref=${at}>
+  <svg class="chart" viewBox=${`0 0 ${width} ${height}`} role=${role} aria-label=${label}>${children}</svg></div>`;
 
 // Round numbers within a range, about `many` of them.
 export function ticks(low, high, many) {
@@ -76,6 +80,12 @@ export function Axes({ box, x, y, xTicks, yTicks, xName, yName }) {
     <text x="0" y="14">${yName}</text></g>`;
 }
 
+// The limit that a loss has to keep to; of a budget of something else there is none.
+const Limit = ({ limit, metric, box, y }) =>
+  limit != null &&
+  html`<path class="budget" d=${`M${box.left} ${y}H${box.right}`} />
+    <text x=${box.right} y=${y - 7} text-anchor="end">${W.tradeoff.budget(change(metric, limit))}</text>`;
+
 // A point that can be focused, and pressed where it does something; its name says all of it.
 export function Point({ name, act, children }) {
   const press = (event) => {
@@ -98,7 +108,9 @@ export function allowed(recipe, kind) {
   return kind ? kind.default_budget : null;
 }
 
-const clock = (found) => (found.basis === 'cpu' && found.cpu_ms != null ? found.cpu_ms : found.median_ms);
+// What counts of a timed run: where others were at work, the processor's time.
+export const clock = (found) =>
+  found.basis === 'cpu' && found.cpu_ms != null ? found.cpu_ms : found.median_ms;
 
 // What is drawn of every variant that was timed: its time, its loss, and the intervals of both.
 export function placesOf(manifest) {
@@ -106,8 +118,8 @@ export function placesOf(manifest) {
   return manifest.variants
     .filter((each) => each.latency.length)
     .map((variant) => {
-      const primary = variant.latency.find((each) => each.primary) || variant.latency[0];
-      const whole = original.latency.find((each) => each.primary) || original.latency[0];
+      const primary = primaryOf(variant.latency);
+      const whole = primaryOf(original.latency);
       const steady = variant !== original && variant.speedup != null;
       const loss = variant === original ? 0 : variant.quality ? variant.quality.loss : null;
       return {
@@ -131,7 +143,7 @@ function inShort(place, metric) {
       ? W.tradeoff.smaller(times(place.smaller))
       : W.tradeoff.larger(times(1 / place.smaller));
   const figures = [
-    place.faster == null ? W.tradeoff.notSteady : times(place.faster),
+    place.faster == null ? W.tiles.notSteady : times(place.faster),
     smaller,
     change(metric, place.loss),
   ];
@@ -139,7 +151,7 @@ function inShort(place, metric) {
   return [name, figures.join(', ')];
 }
 
-const CLASSES = { original: 'original', 'original-int8': 'baseline' };
+export const CLASSES = { original: 'original', 'original-int8': 'baseline' };
 
 // Labels beside their dots, or as near as they cover neither each other nor another dot. On a narrow
 // screen they are names alone: the figures stand in the table.
@@ -186,18 +198,14 @@ function labelled(places, x, y, box, metric, narrow) {
 export function TradeOff({ manifest, metric, kind }) {
   const [element, width] = useWidth();
   const places = placesOf(manifest).filter((each) => each.loss != null);
-  const rows = manifest.variants.map((variant) => {
+  const rows = manifest.variants.map((variant, at) => {
     const place = places.find((each) => each.variant === variant);
     const quality = variant.quality || {};
-    const [, spread] = [
-      0,
-      variant.speedup == null ? '' : W.interval(ratio(variant.speedup_low), ratio(variant.speedup_high)),
-    ];
     const cells = [
       variant.name,
       place ? milliseconds(place.time) : '',
-      variant.speedup == null ? '' : times(variant.speedup),
-      spread,
+      variant.speedup == null ? (at ? W.tiles.notSteady : '') : times(variant.speedup),
+      variant.speedup == null ? '' : W.interval(ratio(variant.speedup_low), ratio(variant.speedup_high)),
       bytes(variant.size_bytes),
       change(metric, quality.loss),
       interval(metric, quality.low, quality.high),
@@ -221,17 +229,12 @@ export function TradeOff({ manifest, metric, kind }) {
   const y = (loss) => linear(low, high, box.bottom, box.top)(loss * f);
   const largest = Math.max(...manifest.variants.map((each) => each.size_bytes));
   const radius = (variant) => 4 + 12 * Math.sqrt(variant.size_bytes / largest);
-  const primary = manifest.variants[0].speeds.find((each) => each.primary);
+  const primary = primaryOf(manifest.variants[0].speeds);
   const title = W.tradeoff.title(metric.loss_name);
-  return html`<div ref=${element}>
-    <svg class="chart" viewBox=${`0 0 ${width} 380`} role="group" aria-label=${title}>
+  return html`<${Chart} at=${element} width=${width} height="380" label=${title}>
       <${Axes} box=${box} x=${x} y=${(each) => y(each / f)} xTicks=${logTicks(first, last)} yTicks=${ticks(low, high, 5)}
         xName=${W.tradeoff.time(width > 480 && primary ? primary.run : '')} yName=${metric.axis} />
-      ${
-        limit != null &&
-        html`<path class="budget" d=${`M${box.left} ${y(limit)}H${box.right}`} />
-        <text x=${box.right} y=${y(limit) - 7} text-anchor="end">${W.tradeoff.budget(change(metric, limit))}</text>`
-      }
+      <${Limit} limit=${limit} metric=${metric} box=${box} y=${y(limit)} />
       ${places.map(
         (place) => html`<${Point} key=${place.variant.name} name=${inShort(place, metric).join(': ')}>
         <g class=${CLASSES[place.variant.name] || 'compressed'}>
@@ -252,7 +255,7 @@ export function TradeOff({ manifest, metric, kind }) {
           text-anchor=${right ? 'start' : 'end'}>${line}</text>`,
         )}</g>`,
       )}
-    </svg></div>
+    </${Chart}>
     <p class="muted small">${W.tradeoff.reading}</p>
     ${table}`;
 }
@@ -301,15 +304,10 @@ export function Curve({ points, whole, metric, limit, published, pick, pickName 
   const place = (each) => [x(each.parameters / 1e6), y(Math.min(each.loss * f, high))];
   const line = [...finite].sort((a, b) => a.parameters - b.parameters).map((each) => place(each));
   if (whole) line.push([x(whole / 1e6), y(0)]);
-  return html`<div ref=${element}>
-    <svg class="chart" viewBox=${`0 0 ${width} 340`} role="group" aria-label=${W.curve.title(metric.loss_name, points.length)}>
+  return html`<${Chart} at=${element} width=${width} height="340" label=${W.curve.title(metric.loss_name, points.length)}>
       <${Axes} box=${box} x=${x} y=${y} xTicks=${ticks(0, (1.04 * most) / 1e6, width > 480 ? 6 : 3)} yTicks=${ticks(low, high, 5)}
         xName=${W.curve.parameters} yName=${metric.axis} />
-      ${
-        limit != null &&
-        html`<path class="budget" d=${`M${box.left} ${y(limit * f)}H${box.right}`} />
-        <text x=${box.right} y=${y(limit * f) - 7} text-anchor="end">${W.tradeoff.budget(change(metric, limit))}</text>`
-      }
+      <${Limit} limit=${limit} metric=${metric} box=${box} y=${y(limit * f)} />
       ${line.length > 1 && html`<path class="line" d=${`M${line.map((each) => each.join(' ')).join('L')}`} />`}
       ${whole && html`<g class="original"><rect class="dot" x=${x(whole / 1e6) - 6} y=${y(0) - 6} width="12" height="12" /></g>`}
       ${finite.map((each) => {
@@ -332,7 +330,7 @@ export function Curve({ points, whole, metric, limit, published, pick, pickName 
         <g class="baseline"><path class="dot"
           d=${`M${x(published.parameters / 1e6)} ${y(Math.min(published.loss * f, high)) - 8}l8 8l-8 8l-8 -8z`} /></g></${Point}>`
       }
-    </svg></div>
+    </${Chart}>
     <p class="muted small">${W.curve.reading(Boolean(published), Boolean(pick))}</p>${table}`;
 }
 
@@ -351,12 +349,12 @@ export function Learning({ epochs, metric }) {
   const places = epochs
     .map((each, at) => [x(at + 1), y(each.held_out_value), each])
     .filter(([, top]) => Number.isFinite(top));
-  return html`<div ref=${element}><svg class="chart" viewBox=${`0 0 ${width} 290`} role="img" aria-label=${W.learning.chart(metric.label)}>
+  return html`<${Chart} at=${element} width=${width} height="290" role="img" label=${W.learning.chart(metric.label)}>
       <${Axes} box=${box} x=${x} y=${y} xTicks=${ticks(1, Math.max(2, epochs.length), 6).filter(Number.isInteger)}
         yTicks=${ticks(low - room, high + room, 5)} xName=${W.learning.epoch} yName=${W.learning.held(metric.label)} />
       <path class="line" d=${`M${places.map(([left, top]) => `${left} ${top}`).join('L')}`} />
       ${places.map(([left, top]) => html`<g class="compressed"><circle class="dot" cx=${left} cy=${top} r="4" /></g>`)}
-    </svg></div>
+    </${Chart}>
     <${Table} label=${W.learning.title} head=${W.learning.head} numbers=${[1, 2, 3, 4]} rows=${epochs.map(
       (each, at) => [
         at + 1,

@@ -5,35 +5,98 @@ import { W } from './words.js';
 export function Problem({ problem, again }) {
   if (!problem) return null;
   const network = problem instanceof TypeError;
+  // Of a request, or of a job that failed.
+  const issues = problem.errors || (problem.issues || []).map((detail) => ({ detail }));
   return html`<div class="card problem" role="alert">
     <h2>${network ? W.problem.network : problem.title || W.problem.here}</h2>
     <p>${network ? W.problem.networkText : problem.detail || problem.message}</p>
     ${
-      (problem.errors || []).length > 1 &&
-      html`<ul>${problem.errors.map(
+      issues.length > (problem.errors ? 1 : 0) &&
+      html`<ul>${issues.map(
         (each) => html`<li>${each.pointer && html`<code>${each.pointer}</code>`} ${each.detail}</li>`,
       )}</ul>`
     }
+    ${problem.after && html`<p>${W.problem.after(problem.after)}</p>`}
     ${problem.requestId && html`<p class="muted small">${W.problem.request} <code>${problem.requestId}</code></p>`}
     ${again && html`<button onClick=${again}>${W.again}</button>`}
   </div>`;
+}
+
+// In place of a screen whose content is not there yet, or cannot be had.
+export const Waiting = ({ title, problem, again }) =>
+  html`<h1>${title}</h1>${
+    problem ? html`<${Problem} problem=${problem} again=${again} />` : html`<p class="muted">${W.loading}</p>`
+  }`;
+
+// Calls again by itself what may work soon: the network is away, or the service has said when.
+function soon(problem, again) {
+  const seconds = problem instanceof TypeError ? 2 : problem.after;
+  return seconds && setTimeout(again, 1000 * seconds);
 }
 
 // What `load` returns, or its problem; loaded anew when `on` changes or `again` is called.
 export function useLoaded(load, on) {
   const [state, setState] = useState({});
   const [tries, setTries] = useState(0);
+  const again = () => setTries((before) => before + 1);
   useEffect(() => {
     let current = true;
+    let timer;
     load().then(
       (value) => current && setState({ value }),
-      (problem) => current && setState((before) => ({ ...before, problem })),
+      (problem) => {
+        if (!current) return;
+        setState((before) => ({ ...before, problem }));
+        timer = soon(problem, again);
+      },
     );
     return () => {
       current = false;
+      clearTimeout(timer);
     };
   }, [...on, tries]);
-  return [state.value, state.problem, () => setTries((before) => before + 1)];
+  return [state.value, state.problem, again];
+}
+
+// A view whose module is loaded when it is first shown.
+export function Lazy({ file, name, ...rest }) {
+  const [found, problem] = useLoaded(() => import(`./views/${file}.js`), [file]);
+  if (problem) return html`<${Problem} problem=${problem} />`;
+  const view = found && found[name];
+  return view ? html`<${view} ...${rest} />` : html`<p class="muted">${W.loading}</p>`;
+}
+
+// The answer to what is being typed, asked for after a pause as long as an answer takes, within
+// limits. One to an older text is never shown. `ask` is null where there is nothing to ask.
+export function useAnswer(ask, on, [least, most]) {
+  const [state, setState] = useState({});
+  const took = useRef(least);
+  useEffect(() => {
+    if (!ask) {
+      setState({});
+      return undefined;
+    }
+    const cancel = new AbortController();
+    let timer;
+    const asked = async () => {
+      const began = performance.now();
+      try {
+        const found = await ask({ signal: cancel.signal });
+        took.current = performance.now() - began;
+        setState(found);
+      } catch (problem) {
+        if (cancel.signal.aborted) return;
+        setState({ problem });
+        timer = soon(problem, asked);
+      }
+    };
+    timer = setTimeout(asked, Math.max(least, Math.min(most, took.current)));
+    return () => {
+      clearTimeout(timer);
+      cancel.abort();
+    };
+  }, on);
+  return state;
 }
 
 // Calls `tick` now and again while the page can be seen.
@@ -52,8 +115,13 @@ export function useTitle(title) {
   }, [title]);
 }
 
+// Remarks under a heading; nothing where there are none.
+export const List = ({ title, of, level = 'h3' }) =>
+  of.length > 0 && html`<${level}>${title}</${level}><ul>${of.map((each) => html`<li>${each}</li>`)}</ul>`;
+
 // Numbers stand on the right. A table that is wider than the screen scrolls by itself.
 export function Table({ label, head, rows, numbers = [] }) {
+  if (!rows.length) return null;
   const side = (at) => (numbers.includes(at) ? 'number' : undefined);
   return html`<div class="scroll" tabindex="0" role="region" aria-label=${label}><table>
     <thead><tr>${head.map((each, at) =>
@@ -107,9 +175,27 @@ export const Variants = ({ all, chosen, choose }) => html`<fieldset class="choic
     />${name}</label>`,
   )}</fieldset>`;
 
+export const bestOf = (variants) =>
+  variants.find((each) => each.recommended) || variants[variants.length - 1];
+
 // The original and the recommended variant, which every comparison begins with.
-export function usualVariants(variants) {
-  const names = variants.map((each) => each.name);
-  const best = variants.find((each) => each.recommended) || variants[variants.length - 1];
-  return best && best.name !== names[0] ? [names[0], best.name] : names.slice(0, 1);
-}
+export const usualVariants = (variants) =>
+  [...new Set([variants[0], bestOf(variants)])].map((each) => each.name);
+
+// Every variant of the models that are whole, for fields that choose one.
+export const choicesOf = (models) =>
+  models
+    .filter((each) => !each.issues.length)
+    .flatMap((model) =>
+      model.variants.map((variant) => ({
+        key: `${model.id}:${variant.name}`,
+        model,
+        variant,
+        label: `${model.name}: ${variant.name}`,
+      })),
+    );
+
+export const Options = ({ of }) => of.map(({ key, label }) => html`<option value=${key}>${label}</option>`);
+
+export const isActive = ({ state }) => state === 'queued' || state === 'running';
+export const primaryOf = (records) => records.find((each) => each.primary) || records[0];

@@ -55,12 +55,11 @@ export function metricOf(kinds, name) {
   return { ...PLAIN, name, label, loss_name: W.worseningOf(label), axis: `${W.worseningOf(label)} (%)` };
 }
 const unit = (metric) => (metric.unit ? `\u202f${metric.unit}` : '');
-const digitsOf = (value) => (value !== 0 && Math.abs(value) < 0.01 ? 4 : 2);
 // A loss as the metric's own change: where F1 fell by half a point this is -0.50 points.
 export function change(metric, loss) {
   if (loss == null) return W.notEvaluated;
   const value = metric.factor * (metric.worse === 'lower' ? -loss : loss);
-  return (metric.worse ? signed : plain)(value, digitsOf(value)) + unit(metric);
+  return (metric.worse ? signed : plain)(value) + unit(metric);
 }
 export function interval(metric, low, high) {
   if (low == null || high == null) return '';

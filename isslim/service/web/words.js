@@ -38,6 +38,7 @@ export const W = {
     network: 'The service does not answer',
     networkText: 'The page goes on as soon as it does.',
     request: 'Request',
+    after: (seconds) => `Try again in ${seconds} s.`,
   },
   states: {
     queued: 'waiting',
@@ -53,15 +54,24 @@ export const W = {
     models: 'Models',
     ended: 'Jobs that have ended',
     lead: 'Drop a trained recurrent network. You get a smaller one, what it costs, and the proof that it is correct.',
-    none: 'No model yet. Drop one above, or train and compress a small one with isslim demo.',
-    accepted: [
-      'An LSTM, GRU or RHN language model: weights (.safetensors, .pt), a vocabulary, and texts.',
-      'A BiDAF reader: weights, words, vectors, characters, and questions (.json).',
-      'Any ONNX graph with LSTM, GRU or RNN: the graph, and recorded inputs (.npz).',
-    ],
+    none: 'No model yet.',
     damaged: 'damaged',
+    proofs: (many) => `\u2713\u202f${many}\u00a0proofs`,
     random: 'Measured on random inputs, as none were sent.',
     all: (many) => `All ${many}`,
+  },
+  empty: {
+    own: 'A model of yours',
+    accepted: [
+      'A language model of LSTM, GRU or RHN layers: weights, a vocabulary, texts.',
+      'A BiDAF reader: weights, words, vectors, characters, questions.',
+      'Any ONNX graph with LSTM, GRU or RNN: the graph, and recorded inputs.',
+    ],
+    example: 'Or an example, in two minutes',
+    exampleText:
+      'A small LSTM, trained on made-up sentences. Its files are filled in as if you had dropped them.',
+    begin: 'Take the example',
+    demo: 'A larger one is trained on Python\u2019s own documentation, and compressed, by',
   },
   drop: {
     title: 'Drop a model here, with its vocabulary and texts',
@@ -82,7 +92,10 @@ export const W = {
   },
   tiles: {
     group: (name) => `${name} against the original`,
-    notSteady: 'not measured steadily',
+    notSteady: 'time not steady',
+    unknown: 'time not known',
+    busy: 'The host was too busy to measure it.',
+    measure: 'Measure it now',
     fast: (run) => `as fast${run ? `, ${run}` : ''}`,
     overInt8: (ratio) => `${ratio} over int8 alone`,
     smaller: 'smaller',
@@ -110,14 +123,14 @@ export const W = {
     perplexity: 'perplexity',
     differences: 'Differences only',
     empty: 'Type something.',
-    example: (unit) =>
-      unit === 'character' ? 'the names in the list' : 'return a list of the names in the current scope .',
+    example: 'the names in the list',
     once: (ratio) => `${ratio} as fast, this once`,
     divergence: (bits) => `at least ${bits} bits a token apart`,
     summary: (places, differ, variants) =>
       `${places} tokens${variants > 1 ? `, ${differ} of them more than half a bit apart.` : '.'}`,
     unknown: (many) => `${many} not in the vocabulary.`,
-    scale: 'A bar is as tall as the model was surprised: under 1, 3, 6, 10 bits, or more.',
+    scale:
+      'The first text is one that the original wrote. A bar is as tall as the model was surprised: under 1, 3, 6, 10 bits, or more.',
   },
   write: {
     title: 'Let them go on',
@@ -134,7 +147,6 @@ export const W = {
     original: 'original',
     baseline: 'int8 alone, the baseline to beat',
     alone: 'int8 alone',
-    notSteady: 'time not steady',
     smaller: (ratio) => `${ratio} smaller`,
     larger: (ratio) => `${ratio} larger`,
     table: 'Variants',
@@ -296,6 +308,7 @@ export const W = {
     attempt: (at) => `attempt ${at}`,
     model: 'Open the model',
     cancel: 'Cancel the job',
+    again: 'Start it again',
     notify: 'Tell me when it has ended',
     lost: 'The connection is lost; the page goes on as soon as the service answers.',
     ended: (name, state) => `${name}: ${state}`,
@@ -341,6 +354,9 @@ export const W = {
     busy: 'Running\u2026',
     outputs: 'Outputs',
     noJson: (name) => `${name} is no JSON`,
+    noNpz: 'This is no npz file.',
+    noForm: (name) => `${name}: only numbers in C order are read here`,
+    tooLarge: (size) => `An array of ${size} bytes is too large for this page`,
     numbers: (many) => `${many} numbers`,
     changed: (change) => `changed by ${change} of its spread`,
     decisions: (differ, all, share) => `${differ} of ${all} decisions differ (${share})`,
@@ -352,7 +368,7 @@ export const W = {
   },
   compare: {
     title: 'Compare',
-    lead: 'Any two variants, of one model or of two. The address of this page is a link to the comparison.',
+    lead: 'Any two variants, of any models. This page\u2019s address is a link to the comparison.',
     first: 'The first',
     second: 'against',
     left: 'left',
@@ -361,7 +377,7 @@ export const W = {
     medians: 'ratio of medians, measured in turn',
     notInTurn: 'ratio of two measurements at different times, without an interval',
     group: (a, b) => `${b} against ${a}`,
-    time: (run) => (run ? `median, ${run}` : 'median'),
+    time: (run) => (run ? `median time, ${run}` : 'median time'),
     against: 'Each against its own original',
     againstHead: ['variant', 'change', 'interval'],
     gone: 'One of the two is not there any more: choose another.',
@@ -418,7 +434,8 @@ export const W = {
   health: {
     well: 'All is well.',
     noWorker: 'No worker lives: jobs wait. Start one with isslim worker.',
-    away: 'The service does not answer.',
+    inShort: ({ workers, jobs, version }) =>
+      `${workers} ${W.health.workers(workers)}, ${jobs.queued} waiting, ${jobs.running} running \u00b7 isslim ${version}`,
     now: 'Now',
     workers: (many) => (many === 1 ? 'worker' : 'workers'),
     queued: 'jobs waiting',

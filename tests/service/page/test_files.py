@@ -12,13 +12,15 @@ import pytest
 from fastapi.testclient import TestClient
 
 from isslim.service.main import create_app
-from isslim.service.routes.page import FOLDER, page_files, squeezed
+from isslim.service.routes.page import FOLDER, page_files, squeezed, squeezed_style
 from isslim.settings.service import ServiceSettings
 from tests.conftest import Published
 
-VENDOR = FOLDER / "vendor"
+VENDOR, EXAMPLE = FOLDER / "vendor", FOLDER / "example"
 OWN = sorted(
-    path for path in FOLDER.rglob("*") if path.is_file() and not path.is_relative_to(VENDOR)
+    path
+    for path in FOLDER.rglob("*")
+    if path.is_file() and not path.is_relative_to(VENDOR) and not path.is_relative_to(EXAMPLE)
 )
 MAX_BYTES, MAX_LINES, MAX_WORDS, MAX_COLUMNS = 60_000, 400, 600, 150
 """Bytes as they are sent; lines of a file, of the one with all words; columns."""
@@ -50,6 +52,8 @@ def test_page_is_small() -> None:
     beside = {path.relative_to(FOLDER).as_posix() for path in VENDOR.iterdir()} - {
         "vendor/preact.js"
     }  # licences and hashes, which no page loads
+    # An upload for who has none, which is loaded when it is asked for.
+    beside |= {path.relative_to(FOLDER).as_posix() for path in EXAMPLE.iterdir()}
     sent = {name: file for name, file in page_files().items() if name not in beside}
     assert sum(len(gzip.compress(file.content, 5)) for file in sent.values()) < MAX_BYTES
 
@@ -57,6 +61,9 @@ def test_page_is_small() -> None:
 def test_what_is_left_out_is_for_readers_alone() -> None:
     text = "// a remark\n  const a = `x\n    y`; // another\n\nconst b = 'p; // q';\n"
     assert squeezed(text) == "const a = `x\ny`;\nconst b = 'p; // q';\n"
+    assert squeezed("import {\n  a,\n  b,\n} from './x.js';\n") == "import {a,b,} from './x.js';\n"
+    style = "main > a, b :hover { margin: 0 1px; content: '\\2713  '; }\n"
+    assert squeezed_style(style) == "main > a,b :hover{margin:0 1px;content:'\\2713  '}\n"
 
 
 @pytest.mark.parametrize("path", OWN, ids=lambda path: str(path.relative_to(FOLDER)))

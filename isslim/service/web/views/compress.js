@@ -1,6 +1,8 @@
 // From files to a job: sorted, inspected within seconds, and started with one budget.
 import {
   html,
+  List,
+  route,
   useRef,
   useState,
   W,
@@ -22,7 +24,7 @@ import {
 
 // A place to drop files, or to choose them: they are kept until the screen that takes them is there.
 
-export const dropped = { files: [] };
+export const dropped = { files: [], options: {} };
 
 export function Drop({ take }) {
   const [over, setOver] = useState(false);
@@ -56,21 +58,6 @@ export function Drop({ take }) {
 
 // Which field of the form a dropped file belongs in, by its name and its first bytes.
 const PEEK = 65536;
-
-export const FIELDS = [
-  'model',
-  'model_data',
-  'config',
-  'vocabulary',
-  'vectors',
-  'characters',
-  'train',
-  'calibration',
-  'held_out',
-  'check',
-  'check_graph',
-  'check_graph_data',
-];
 
 const NAMED = [
   [/vocab|^words|tokenizer|^tokens/, 'vocabulary'],
@@ -160,9 +147,6 @@ export function suggestedKind(entries) {
 
 // What was understood of an upload, before or while it is compressed.
 
-const List = ({ title, of }) =>
-  of.length ? html`<h3>${title}</h3><ul>${of.map((each) => html`<li>${each}</li>`)}</ul>` : null;
-
 export function Understood({ found, kinds }) {
   const kind = (kinds || []).find((each) => each.name === found.kind);
   const problem = found.problem;
@@ -178,28 +162,19 @@ export function Understood({ found, kinds }) {
       .filter(Boolean)
       .join(' \u00b7 ')}</p>
     <${List} title=${W.understood.warnings} of=${found.warnings} />
-    ${
-      found.layers.length > 0 &&
-      html`<${Table} label=${W.understood.layers} head=${W.understood.layersHead} numbers=${[1]}
-      rows=${found.layers.map((each) => [each.name, count(each.size), each.may_shrink ? W.yes : W.no])} />`
-    }
-    ${
-      found.texts.length > 0 &&
-      html`<${Table} label=${W.understood.texts} head=${W.understood.textsHead} numbers=${[1, 2]}
-      rows=${found.texts.map((each) => [W.fields[each.field] || each.field, count(each.tokens), count(each.unknown)])} />`
-    }
+    <${Table} label=${W.understood.layers} head=${W.understood.layersHead} numbers=${[1]}
+      rows=${found.layers.map((each) => [each.name, count(each.size), each.may_shrink ? W.yes : W.no])} />
+    <${Table} label=${W.understood.texts} head=${W.understood.textsHead} numbers=${[1, 2]}
+      rows=${found.texts.map((each) => [W.fields[each.field] || each.field, count(each.tokens), count(each.unknown)])} />
     ${found.calibrated_on && html`<p>${W.understood.calibrated(found.calibrated_on)}</p>`}
     ${found.evaluated_on && html`<p>${W.understood.evaluated(found.evaluated_on)}</p>`}
     ${found.not_evaluated && html`<p class="note">${W.understood.notEvaluated(found.not_evaluated)}</p>`}
     <${List} title=${W.understood.assumed} of=${found.assumed} />
     <${List} title=${W.understood.dropped} of=${found.dropped} />
     <${List} title=${W.understood.leftAlone} of=${found.left_alone} />
-    ${
-      found.checks.length > 0 &&
-      html`<${List} title=${W.understood.checks} of=${found.checks.map((each) =>
-        W.understood.check(each.name, each.expected, each.found),
-      )} />`
-    }
+    <${List} title=${W.understood.checks} of=${found.checks.map((each) =>
+      W.understood.check(each.name, each.expected, each.found),
+    )} />
   </section>`;
 }
 
@@ -283,7 +258,7 @@ function Files({ entries, change }) {
     <label><span class="unseen">${W.compress.fieldOf(file.name)}</span>
       <select value=${field} onChange=${(event) => set(at, event.target.value)}>
         <option value="">${W.compress.unused}</option>
-        ${FIELDS.map((each) => html`<option value=${each}>${W.fields[each]}</option>`)}</select></label>
+        ${Object.entries(W.fields).map(([key, title]) => html`<option value=${key}>${title}</option>`)}</select></label>
     <button class="quiet" onClick=${() => change(entries.filter((_, other) => other !== at))}
       aria-label=${W.compress.without(file.name)}>${W.compress.remove}</button></li>`,
   )}</ul>`;
@@ -301,7 +276,7 @@ function missing(entries, name) {
 async function pending(found) {
   while (found.state === 'queued' || found.state === 'running') {
     await new Promise((resume) => setTimeout(resume, 500));
-    found = await get(`/inspections/${encodeURIComponent(found.id)}`);
+    found = await get(route('inspections', found.id));
   }
   return found;
 }
@@ -320,13 +295,15 @@ export function Compress() {
       ),
     );
     const model = next.find((each) => each.field === 'model');
-    if (model && !options.name) setOptions((before) => ({ ...before, name: nameOf(model.file) }));
+    if (model) setOptions((before) => ({ ...before, name: before.name || nameOf(model.file) }));
     setEntries(next);
     setState({});
   };
   useEffect(() => {
     knownKinds().then(setKinds, (problem) => setState({ problem }));
     if (dropped.files.length) accept(dropped.files.splice(0));
+    setOptions((before) => ({ ...before, ...dropped.options }));
+    dropped.options = {};
   }, []);
   const change = (next) => {
     setEntries(next);
@@ -345,10 +322,10 @@ export function Compress() {
     try {
       const answer = await upload(path, form, (sending) => setState((before) => ({ ...before, sending })));
       if (path === '/compress') {
-        location.hash = `#/jobs/${answer.found.id}`;
+        location.hash = `#/jobs/${answer.id}`;
         return;
       }
-      const found = await pending(answer.found);
+      const found = await pending(answer);
       setState({ found });
     } catch (problem) {
       setState((before) => ({ ...before, sending: null, problem }));

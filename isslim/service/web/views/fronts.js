@@ -1,21 +1,26 @@
 // Models beside each other: any two, and those of a sweep that no other beats.
 import {
   html,
+  bestOf,
+  choicesOf,
+  isActive,
+  Options,
+  primaryOf,
+  route,
+  screen,
+  Waiting,
   get,
   kinds,
-  Problem,
   Table,
   Tile,
   useLoaded,
   useTitle,
-  bytes,
   change,
   count,
   interval,
   metricOf,
   milliseconds,
   percent,
-  ratio,
   signed,
   times,
   W,
@@ -25,46 +30,24 @@ import {
   short,
   when,
 } from '../page.js';
-import { Axes, Point, linear, ticks, useWidth } from '../charts.js';
+import { sizeTile, speedTile } from './model.js';
+import { Axes, Chart, clock, Point, linear, ticks, useWidth } from '../charts.js';
 
 // Any two variants, of one model or of two: what the second one gains and loses. The address is a link.
 
-const label = (model, variant) => `${model.name}: ${variant.name}`;
-const keyOf = (model, variant) => `${model.id}:${variant.name}`;
-const primaryOf = (variant) => variant.latency.find((each) => each.primary) || variant.latency[0];
-const shape = (variant) => {
-  const found = variant.speeds.find((each) => each.primary) || variant.speeds[0];
-  return found ? found.run : '';
-};
-
-function choicesOf(models) {
-  return models
-    .filter((each) => !each.issues.length)
-    .flatMap((model) =>
-      model.variants.map((variant) => ({
-        key: keyOf(model, variant),
-        model,
-        variant,
-        label: label(model, variant),
-      })),
-    );
-}
+const shape = (variant) => (primaryOf(variant.speeds) || { run: '' }).run;
 
 // Times that were taken in turn have a ratio with an interval; those of two jobs have none.
 function timeTile(a, b) {
   if (shape(a.variant) !== shape(b.variant)) return { value: '\u2013', label: W.compare.otherRun };
-  const [before, after] = [primaryOf(a.variant), primaryOf(b.variant)];
-  if (!before || !after) return { value: '\u2013', label: W.tiles.notSteady };
+  const [before, after] = [primaryOf(a.variant.latency), primaryOf(b.variant.latency)];
+  if (!before || !after) return { value: '\u2013', label: W.tiles.unknown, note: W.tiles.busy };
   if (a.model.id === b.model.id && a.variant.name === 'original' && b.variant.speedup != null) {
-    return {
-      value: times(b.variant.speedup),
-      label: W.tiles.fast(shape(b.variant)),
-      note: W.interval(ratio(b.variant.speedup_low), ratio(b.variant.speedup_high)),
-    };
+    return speedTile(b.variant);
   }
-  if (!before.steady || !after.steady) return { value: '\u2013', label: W.tiles.notSteady };
+  if (!before.steady || !after.steady) return { value: '\u2013', label: W.tiles.unknown, note: W.tiles.busy };
   return {
-    value: times(before.median_ms / after.median_ms),
+    value: times(clock(before) / clock(after)),
     label: W.tiles.fast(shape(b.variant)),
     note: a.model.id === b.model.id ? W.compare.medians : W.compare.notInTurn,
   };
@@ -73,7 +56,6 @@ function timeTile(a, b) {
 function Figures({ a, b, known }) {
   const metric = metricOf(known, b.model.metric);
   const same = a.model.metric === b.model.metric;
-  const smaller = a.variant.size_bytes / b.variant.size_bytes;
   const [before, after] = [a.variant.quality, b.variant.quality];
   const left = (name) => [
     count(a.variant[name]),
@@ -97,8 +79,7 @@ function Figures({ a, b, known }) {
   ];
   return html`<div class="tiles" role="group" aria-label=${W.compare.group(a.label, b.label)}>
       <${Tile} ...${timeTile(a, b)} />
-      <${Tile} value=${times(smaller >= 1 ? smaller : 1 / smaller)} label=${smaller >= 1 ? W.tiles.smaller : W.tiles.larger}
-        note=${`${bytes(a.variant.size_bytes)} \u2192 ${bytes(b.variant.size_bytes)}`} />
+      <${Tile} ...${sizeTile(b.variant, a.variant)} />
       <${Tile} ...${quality} />
     </div>
     <${Table} label=${W.compare.title} head=${['', a.label, b.label, W.compare.left]} numbers=${[1, 2, 3]} rows=${[
@@ -106,8 +87,9 @@ function Figures({ a, b, known }) {
       [W.layers.multAdds, ...left('mult_adds')],
       [
         W.compare.time(shape(a.variant)),
-        primaryOf(a.variant) ? milliseconds(primaryOf(a.variant).median_ms) : '\u2013',
-        primaryOf(b.variant) ? milliseconds(primaryOf(b.variant).median_ms) : '\u2013',
+        ...[a, b].map(({ variant }) =>
+          variant.latency.length ? milliseconds(clock(primaryOf(variant.latency))) : '\u2013',
+        ),
         '',
       ],
     ]} />
@@ -117,15 +99,13 @@ function Figures({ a, b, known }) {
 export function Compare({ query }) {
   useTitle(W.nav.compare);
   const [loaded, problem, again] = useLoaded(() => Promise.all([get('/models'), kinds()]), []);
-  if (problem && !loaded)
-    return html`<h1>${W.compare.title}</h1><${Problem} problem=${problem} again=${again} />`;
-  if (!loaded) return html`<h1>${W.compare.title}</h1><p class="muted">${W.loading}</p>`;
+  if (!loaded) return html`<${Waiting} title=${W.compare.title} problem=${problem} again=${again} />`;
   const choices = choicesOf(loaded[0]);
   const last = loaded[0].find((each) => !each.issues.length && each.variants.length > 1);
-  const best =
-    last && (last.variants.find((each) => each.recommended) || last.variants[last.variants.length - 1]);
-  const usual = last ? [keyOf(last, last.variants[0]), keyOf(last, best)] : ['', ''];
-  const chosen = [query.get('a') || usual[0], query.get('b') || usual[1]];
+  const usual = last
+    ? [last.variants[0], bestOf(last.variants)].map((each) => `${last.id}:${each.name}`)
+    : [];
+  const chosen = ['a', 'b'].map((each, place) => query.get(each) || usual[place]);
   const [a, b] = chosen.map((each) => choices.find((one) => one.key === each));
   const choose = (place) => (event) => {
     const next = chosen.map((each, at) => (at === place ? event.target.value : each));
@@ -133,7 +113,7 @@ export function Compare({ query }) {
   };
   const select = (place) => html`<label class="grow">${place ? W.compare.second : W.compare.first}
     <select class="wide" value=${chosen[place]} onChange=${choose(place)}>
-      ${choices.map((each) => html`<option value=${each.key}>${each.label}</option>`)}</select></label>`;
+      <${Options} of=${choices} /></select></label>`;
   return html`<h1>${W.compare.title}</h1><p class="lead">${W.compare.lead}</p>
     ${
       choices.length
@@ -152,7 +132,6 @@ const FORMS = [
   'M-7 6h14l-7 -13z',
 ];
 const COLOURS = ['compressed', 'baseline', 'third', 'original'];
-const isActive = (state) => state === 'queued' || state === 'running';
 
 // What the recipe of a job allows, in short.
 function budgetOf(job) {
@@ -176,13 +155,9 @@ function Front({ sweep, metric }) {
   const [x, y] = [linear(0, most, box.left, box.right), linear(low, high, box.bottom, box.top)];
   const line = places.map((each) => `${x(each.parameters / 1e6)} ${y(each.loss * f)}`);
   const place = (each) => sweep.jobs.findIndex((job) => job.id === each.job_id);
-  const name = (each) =>
-    W.sweeps.point(
-      sweep.jobs[place(each)] ? sweep.jobs[place(each)].name : '',
-      short(each.parameters),
-      change(metric, each.loss),
-    );
-  return html`<div ref=${element}><svg class="chart" viewBox=${`0 0 ${width} 340`} role="group" aria-label=${W.sweeps.chart}>
+  const from = (each) => (sweep.jobs[place(each)] || { name: '' }).name;
+  const name = (each) => W.sweeps.point(from(each), short(each.parameters), change(metric, each.loss));
+  return html`<${Chart} at=${element} width=${width} height="340" label=${W.sweeps.chart}>
       <${Axes} box=${box} x=${x} y=${y} xTicks=${ticks(0, most, width > 480 ? 6 : 3)} yTicks=${ticks(low, high, 5)}
         xName=${W.curve.parameters} yName=${metric.axis} />
       <path class="line" d=${`M${line.join('L')}`} />
@@ -191,7 +166,7 @@ function Front({ sweep, metric }) {
         act=${
           each.model_id &&
           (() => {
-            location.hash = `#/models/${encodeURIComponent(each.model_id)}`;
+            location.hash = screen('models', each.model_id);
           })
         }>
         <g class=${COLOURS[place(each) % COLOURS.length]}>
@@ -203,7 +178,7 @@ function Front({ sweep, metric }) {
           <path class=${each.model_id ? 'dot' : 'hollow'} transform=${`translate(${x(each.parameters / 1e6)} ${y(each.loss * f)})`}
             d=${FORMS[place(each) % FORMS.length]} /></g></${Point}>`,
       )}
-    </svg></div>
+    </${Chart}>
     <p class="legend">${sweep.jobs.map(
       (
         job,
@@ -214,9 +189,7 @@ function Front({ sweep, metric }) {
     <p class="muted small">${W.sweeps.reading}</p>
     <${Table} label=${W.sweeps.front} head=${W.sweeps.frontHead(metric.label)} numbers=${[1, 2, 3, 4]} rows=${sweep.front.map(
       (each) => [
-        each.model_id
-          ? html`<a href=${`#/models/${encodeURIComponent(each.model_id)}`}>${name(each).split(':')[0]}</a>`
-          : name(each).split(':')[0],
+        each.model_id ? html`<a href=${screen('models', each.model_id)}>${from(each)}</a>` : from(each),
         count(each.parameters),
         count(each.mult_adds),
         change(metric, each.loss),
@@ -227,27 +200,23 @@ function Front({ sweep, metric }) {
 
 async function load(id) {
   if (!id) return { sweeps: await get('/sweeps') };
-  const [sweep, known, models] = await Promise.all([
-    get(`/sweeps/${encodeURIComponent(id)}`),
-    kinds(),
-    get('/models'),
-  ]);
+  const [sweep, known, models] = await Promise.all([get(route('sweeps', id)), kinds(), get('/models')]);
   const made = models.find((each) => sweep.jobs.some((job) => job.model_id === each.id));
   return { sweep, metric: metricOf(known, made ? made.metric : 'perplexity') };
 }
 
 function One({ sweep, metric, again }) {
-  const cancel = () => remove(`/sweeps/${encodeURIComponent(sweep.id)}`).then(again, again);
+  const cancel = () => remove(route('sweeps', sweep.id)).then(again, again);
   return html`<p class="muted over">${W.sweeps.one} \u00b7 ${when(sweep.created_at)}</p><h1>${sweep.name}</h1>
-    <p class="lead">${W.states[sweep.state]}${isActive(sweep.state) ? ` \u00b7 ${percent(sweep.progress)}` : ''}</p>
+    <p class="lead">${W.states[sweep.state]}${isActive(sweep) ? ` \u00b7 ${percent(sweep.progress)}` : ''}</p>
     ${
-      isActive(sweep.state) &&
+      isActive(sweep) &&
       html`<${Bar} share=${sweep.progress} label=${W.job.progressOf(sweep.name)} />
       <p><button class="danger" onClick=${cancel}>${W.sweeps.cancel}</button></p>`
     }
     ${sweep.front.length > 0 && html`<h2>${W.sweeps.front}</h2><${Front} sweep=${sweep} metric=${metric} />`}
     <h2>${W.sweeps.jobs}</h2><ul class="lines">${sweep.jobs.map(
-      (job) => html`<li><a href=${`#/jobs/${encodeURIComponent(job.id)}`}>${job.name}</a>
+      (job) => html`<li><a href=${screen('jobs', job.id)}>${job.name}</a>
       <span class="muted">${budgetOf(job)}</span>
       <span>${W.states[job.state]}${job.state === 'running' ? ` ${percent(job.progress)}` : ''}</span></li>`,
     )}</ul>`;
@@ -257,16 +226,14 @@ export function Sweeps({ parts: [id] }) {
   const [loaded, problem, again] = useLoaded(() => load(id), [id]);
   useEvery(3, again);
   useTitle(loaded && loaded.sweep ? loaded.sweep.name : W.nav.sweeps);
-  if (problem && !loaded)
-    return html`<h1>${W.nav.sweeps}</h1><${Problem} problem=${problem} again=${again} />`;
-  if (!loaded) return html`<h1>${W.nav.sweeps}</h1><p class="muted">${W.loading}</p>`;
+  if (!loaded) return html`<${Waiting} title=${W.nav.sweeps} problem=${problem} again=${again} />`;
   if (loaded.sweep) return html`<${One} ...${loaded} again=${again} />`;
   return html`<h1>${W.nav.sweeps}</h1><p class="lead">${W.sweeps.lead}</p>
     ${
       loaded.sweeps.length
         ? html`<ul class="lines">${loaded.sweeps.map(
             (each) => html`<li>
-      <a href=${`#/sweeps/${encodeURIComponent(each.id)}`}>${each.name}</a><span class="muted">${W.sweeps.many(each.jobs.length)}</span>
+      <a href=${screen('sweeps', each.id)}>${each.name}</a><span class="muted">${W.sweeps.many(each.jobs.length)}</span>
       <span>${W.states[each.state]}</span></li>`,
           )}</ul>`
         : html`<p>${W.sweeps.none}</p>

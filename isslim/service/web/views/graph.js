@@ -1,6 +1,7 @@
 // A graph tried: arrays of npz files, and outputs of the variants side by side.
 import {
   html,
+  route,
   Table,
   count,
   exponent,
@@ -19,7 +20,7 @@ import {
   milliseconds,
   times,
 } from '../page.js';
-import { Axes, linear, ticks, useWidth } from '../charts.js';
+import { Axes, Chart, linear, ticks, useWidth } from '../charts.js';
 
 // Arrays of an npz file as nested lists: a zip of npy files, stored or deflated. No pickles.
 const LIMIT = 64 << 20;
@@ -54,7 +55,7 @@ async function unzipped(buffer) {
   const view = new DataView(buffer);
   let end = buffer.byteLength - 22;
   while (end >= 0 && view.getUint32(end, true) !== 0x06054b50) end -= 1;
-  if (end < 0) throw new Error('this is no npz file');
+  if (end < 0) throw new Error(W.graph.noNpz);
   const found = new Map();
   let at = view.getUint32(end + 16, true);
   for (let left = view.getUint16(end + 10, true); left > 0; left -= 1) {
@@ -65,7 +66,7 @@ async function unzipped(buffer) {
     ];
     const [name, extra, comment] = [28, 30, 32].map((each) => view.getUint16(at + each, true));
     const local = view.getUint32(at + 42, true);
-    if (whole > LIMIT) throw new Error(`an array of ${whole} bytes is too large for this page`);
+    if (whole > LIMIT) throw new Error(W.graph.tooLarge(count(whole)));
     const start = local + 30 + view.getUint16(local + 26, true) + view.getUint16(local + 28, true);
     const data = new Uint8Array(buffer, start, size);
     const title = new TextDecoder().decode(new Uint8Array(buffer, at + 46, name));
@@ -95,8 +96,7 @@ function array(name, bytes) {
     .map((each) => each.trim())
     .filter(Boolean)
     .map(Number);
-  if (!(kind in NUMBERS) || /'fortran_order': True/.test(head))
-    throw new Error(`${name}: an array of this form is not read here`);
+  if (!(kind in NUMBERS) || /'fortran_order': True/.test(head)) throw new Error(W.graph.noForm(name));
   const [width, reader] = NUMBERS[kind];
   const count = shape.reduce((all, each) => all * each, 1);
   const flat = Array.from({ length: count }, (_, at) => {
@@ -144,7 +144,7 @@ function Histogram({ differences, name }) {
   const most = Math.max(...bins);
   const y = linear(0, most, box.bottom, box.top);
   const wide = (box.right - box.left) / BINS;
-  return html`<div ref=${element}><svg class="chart" viewBox=${`0 0 ${width} 166`} role="img" aria-label=${W.graph.histogram(name, exponent(far))}>
+  return html`<${Chart} at=${element} width=${width} height="166" role="img" label=${W.graph.histogram(name, exponent(far))}>
     <${Axes} box=${box} x=${linear(-1, 1, box.left, box.right)} y=${y} xTicks=${[]} yTicks=${ticks(0, most, 2)}
       xName=${W.graph.difference(exponent(far))} yName="" />
     <g class="compressed">${bins.map(
@@ -152,7 +152,7 @@ function Histogram({ differences, name }) {
         each > 0 &&
         html`<rect class="dot" x=${box.left + at * wide + 1} y=${y(each)}
       width=${Math.max(1, wide - 2)} height=${box.bottom - y(each)} />`,
-    )}</g></svg></div>`;
+    )}</g></${Chart}>`;
 }
 
 export function Output({ name, variants }) {
@@ -192,7 +192,7 @@ const LONG = 4000; // characters of an input above which it is not shown as text
 const shapeOf = (value) => (Array.isArray(value) ? [value.length, ...shapeOf(value[0])] : []);
 
 export function TryGraph({ id, manifest }) {
-  const address = `/models/${encodeURIComponent(id)}`;
+  const address = route('models', id);
   const [described, missing, again] = useLoaded(() => get(`/v2${address}`), [id]);
   const [runs, setRuns] = useState([]);
   const [inputs, setInputs] = useState({});

@@ -2,8 +2,12 @@
 import {
   html,
   useState,
+  download,
   get,
+  isActive,
   kinds,
+  post,
+  screen,
   Bar,
   Problem,
   useEvery,
@@ -16,31 +20,38 @@ import {
   useEffect,
   useRef,
   followJob,
-  kinds as knownKinds,
   remove,
+  route,
   duration,
 } from '../page.js';
-import { Drop, Understood } from './compress.js';
+import { Drop, dropped, Understood } from './compress.js';
 import { CardTiles } from './model.js';
 import { Curve, Learning, allowed } from '../charts.js';
 
-// Where one begins: a place to drop a model, the jobs that run, the models that there are.
+// How far a job is: its place among those that wait, or its share and the time that is left.
+function howFar(job) {
+  if (job.state === 'queued') return job.queue_position ? W.job.place(job.queue_position) : W.job.waiting;
+  return [percent(job.progress), job.seconds_left != null && W.job.left(duration(job.seconds_left))]
+    .filter(Boolean)
+    .join(' \u00b7 ');
+}
 
-const ACTIVE = ['queued', 'running'];
-
-export function JobLine({ job }) {
-  return html`<a class="card" href=${`#/jobs/${encodeURIComponent(job.id)}`}>
+function JobLine({ job }) {
+  const stage = W.job.stages[job.stage] || W.states[job.state];
+  return html`<a class="card" href=${screen('jobs', job.id)}>
     <h3>${job.name}</h3>
-    <p class="muted">${W.states[job.state]}${job.state === 'running' ? ` \u00b7 ${job.stage} \u00b7 ${percent(job.progress)}` : ''}</p>
-    ${ACTIVE.includes(job.state) && html`<${Bar} share=${job.progress} label=${W.job.progressOf(job.name)} />`}</a>`;
+    <p class="muted">${job.state === 'running' ? stage : W.states[job.state]} \u00b7 ${howFar(job)}</p>
+    <${Bar} share=${job.progress} label=${W.job.progressOf(job.name)} /></a>`;
 }
 
 function ModelCard({ summary, known }) {
   const kind = known.find((each) => each.name === summary.task);
   const damaged = summary.issues.length > 0 || !summary.variants.length;
-  return html`<a class="card" href=${`#/models/${encodeURIComponent(summary.id)}`}>
+  return html`<a class="card" href=${screen('models', summary.id)}>
     <h3>${summary.name}</h3>
-    <p class="muted small">${kind ? kind.title : summary.task}${summary.created_at ? ` \u00b7 ${when(summary.created_at)}` : ''}</p>
+    <p class="muted small">${kind ? kind.title : summary.task}${summary.created_at ? ` \u00b7 ${when(summary.created_at)}` : ''}${
+      summary.proofs ? ` \u00b7 ${W.home.proofs(summary.proofs)}` : ''
+    }</p>
     ${
       damaged
         ? html`<p><span class="badge bad">${W.home.damaged}</span> ${summary.issues[0]}</p>`
@@ -49,71 +60,81 @@ function ModelCard({ summary, known }) {
     ${summary.random_inputs && html`<p class="small note">${W.home.random}</p>`}</a>`;
 }
 
+// Where there is no model yet: what a model is, and an example whose files are as if dropped.
+const EXAMPLE = ['model.safetensors', 'words.txt', 'calibration.txt', 'held-out.txt'];
+
+function Empty() {
+  const [state, setState] = useState({});
+  const begin = async () => {
+    setState({ busy: true });
+    try {
+      const files = EXAMPLE.map(async (name) => new File([await download(`/ui/example/${name}`)], name));
+      dropped.files = await Promise.all(files);
+      dropped.options = { name: 'example', minutes: 0.5 };
+      location.hash = '#/compress';
+    } catch (problem) {
+      setState({ problem });
+    }
+  };
+  return html`<div class="columns">
+    <section><h2>${W.empty.own}</h2><ul>${W.empty.accepted.map((each) => html`<li>${each}</li>`)}</ul></section>
+    <section><h2>${W.empty.example}</h2><p>${W.empty.exampleText}</p>
+      <p><button class="primary" disabled=${state.busy} onClick=${begin}>${W.empty.begin}</button></p>
+      <${Problem} problem=${state.problem} />
+      <p class="muted small">${W.empty.demo} <code>isslim demo</code></p></section></div>`;
+}
+
+// The place to drop a model, the jobs that run, the models that there are.
 export function Home() {
   useTitle('');
-  const [loaded, problem, again] = useLoaded(() => Promise.all([get('/models'), get('/jobs'), kinds()]), []);
+  const [loaded, problem, again] = useLoaded(
+    () => Promise.all([get('/models'), get('/jobs'), kinds(), get('/status')]),
+    [],
+  );
   useEvery(3, again);
   const [all, setAll] = useState(false);
-  const [models, jobs, known] = loaded || [[], [], []];
-  const active = jobs.filter((each) => ACTIVE.includes(each.state));
-  const ended = jobs.filter((each) => !ACTIVE.includes(each.state));
+  const [models, jobs, known, status] = loaded || [[], [], []];
+  const active = jobs.filter(isActive);
+  const ended = jobs.filter((each) => !isActive(each));
   return html`<h1>${W.home.title}</h1><p class="lead">${W.home.lead}</p>
     <${Drop} />
     <${Problem} problem=${problem} again=${again} />
+    ${status && !status.workers && html`<p class="note" role="status">${W.health.noWorker}</p>`}
     ${
       active.length > 0 &&
       html`<h2>${W.home.running}</h2>
       <div class="cards">${active.map((each) => html`<${JobLine} key=${each.id} job=${each} />`)}</div>`
     }
     ${
-      loaded &&
-      html`<h2>${W.home.models} <span class="muted">${models.length || ''}</span></h2>
-      ${
-        models.length
-          ? html`<div class="cards">${models.map((each) => html`<${ModelCard} key=${each.id} summary=${each} known=${known} />`)}</div>`
-          : html`<p>${W.home.none}</p><ul class="muted">${W.home.accepted.map((each) => html`<li>${each}</li>`)}</ul>`
-      }`
+      models.length > 0 &&
+      html`<h2>${W.home.models} <span class="muted">${models.length}</span></h2>
+      <div class="cards">${models.map((each) => html`<${ModelCard} key=${each.id} summary=${each} known=${known} />`)}</div>`
     }
+    ${loaded && !models.length && !active.length && html`<${Empty} />`}
     ${!loaded && !problem && html`<p class="muted">${W.loading}</p>`}
     ${
       ended.length > 0 &&
       html`<h2>${W.home.ended}</h2>
       <ul class="lines">${(all ? ended : ended.slice(0, 6)).map(
         (each) => html`<li key=${each.id}>
-        <a href=${`#/jobs/${encodeURIComponent(each.id)}`}>${each.name}</a>
+        <a href=${screen('jobs', each.id)}>${each.name}</a>
         <span class="muted">${W.states[each.state]}, ${when(each.updated_at)}</span></li>`,
       )}</ul>
       ${ended.length > 6 && !all && html`<button onClick=${() => setAll(true)}>${W.home.all(ended.length)}</button>`}`
-    }`;
+    }
+    ${status && html`<p class="muted small"><a href="#/health">${W.health.inShort(status)}</a></p>`}`;
 }
 
 // A job as it goes: its stage, the curve point by point, what was understood, its log; then its model.
 
-const STAGES = ['ingest', 'calibrate', 'search', 'fine-tune', 'learn', 'export', 'measure', 'publish'];
-const isActive = (job) => job.state === 'queued' || job.state === 'running';
-
 function Stages({ job }) {
   const skipped = job.request.recipe.mode === 'learn' ? ['calibrate', 'search', 'fine-tune'] : ['learn'];
-  const shown = STAGES.filter((each) => !skipped.includes(each));
+  const shown = Object.keys(W.job.stages).filter((each) => !skipped.includes(each));
   const at = job.state === 'succeeded' ? shown.length : shown.indexOf(job.stage);
   return html`<ol class="stages">${shown.map(
     (each, index) => html`<li class=${index < at ? 'done' : index === at ? 'now' : ''}
     aria-current=${index === at ? 'step' : undefined}>${W.job.stages[each]}</li>`,
   )}</ol>`;
-}
-
-function inShort(job, place, left) {
-  if (job.state === 'queued') return place ? W.job.place(place) : W.job.waiting;
-  return [percent(job.progress), left && W.job.left(duration(left))].filter(Boolean).join(' \u00b7 ');
-}
-
-// What is left by what was seen of this attempt; null before there is enough of it.
-function useLeft(job) {
-  const first = useRef(null);
-  if (!job || job.state !== 'running') return null;
-  if (!first.current || first.current.attempts !== job.attempts) first.current = { ...job, seen: Date.now() };
-  const [seconds, gained] = [(Date.now() - first.current.seen) / 1000, job.progress - first.current.progress];
-  return seconds > 10 && gained > 0.03 ? (seconds * (1 - job.progress)) / gained : null;
 }
 
 function notify(job) {
@@ -125,20 +146,14 @@ function notify(job) {
 export function JobView({ parts: [id] }) {
   const [job, setJob] = useState(null);
   const [lost, setLost] = useState({});
-  const [kinds, setKinds] = useState([]);
+  const [known, setKnown] = useState([]);
   const [said, setSaid] = useState('');
+  const [tries, setTries] = useState(0);
   const before = useRef(null);
-  const left = useLeft(job);
-  const [place, setPlace] = useState(0);
-  useEvery(3, async () => {
-    if (!job || job.state !== 'queued') return;
-    const waiting = (await get('/jobs')).filter((each) => each.state === 'queued');
-    setPlace(waiting.filter((each) => each.created_at <= job.created_at).length);
-  });
   useEffect(() => {
-    knownKinds().then(setKinds, () => {});
+    kinds().then(setKnown, () => {});
     return followJob(id, setJob, (problem, final) => setLost({ problem, final }));
-  }, [id]);
+  }, [id, tries]);
   useEffect(() => {
     if (!job) return;
     // Said aloud by stage, not by percent.
@@ -148,8 +163,7 @@ export function JobView({ parts: [id] }) {
     before.current = job;
     if (earlier && isActive(earlier) && !isActive(job)) {
       notify(job);
-      if (job.state === 'succeeded' && job.model_id)
-        location.hash = `#/models/${encodeURIComponent(job.model_id)}`;
+      if (job.state === 'succeeded' && job.model_id) location.hash = screen('models', job.model_id);
     }
   }, [job]);
   useTitle(job ? `${job.state === 'running' ? `${percent(job.progress)} ` : ''}${job.name}` : W.job.title);
@@ -162,19 +176,24 @@ export function JobView({ parts: [id] }) {
   }
   const cancel = async () => {
     try {
-      await remove(`/jobs/${encodeURIComponent(id)}`);
+      await remove(route('jobs', id));
     } catch (problem) {
       setLost({ problem, final: true });
     }
   };
+  const repeat = () =>
+    post(route('jobs', id, 'again'), { changes: {} }).then(
+      () => setTries(tries + 1),
+      (problem) => setLost({ problem, final: true }),
+    );
   const ask = () => Notification.requestPermission();
-  const kind = kinds.find((each) => each.name === (job.inspection && job.inspection.kind));
-  const metric = metricOf(kinds, job.inspection && job.inspection.metric);
+  const kind = known.find((each) => each.name === (job.inspection && job.inspection.kind));
+  const metric = metricOf(known, job.inspection && job.inspection.metric);
   const points = job.points.length ? job.points : job.curve;
   return html`
     <p class="muted over">${W.job.title} \u00b7 ${when(job.created_at)}${job.attempts > 1 ? ` \u00b7 ${W.job.attempt(job.attempts)}` : ''}</p>
     <h1>${job.name}</h1>
-    <p class="lead">${W.states[job.state]}${isActive(job) ? ` \u00b7 ${inShort(job, place, left)}` : ''}</p>
+    <p class="lead">${W.states[job.state]}${isActive(job) ? ` \u00b7 ${howFar(job)}` : ''}</p>
     <p class="unseen" aria-live="polite">${said}</p>
     <${Stages} job=${job} />
     ${isActive(job) && html`<${Bar} share=${job.progress} label=${W.job.progressOf(job.name)} />`}
@@ -182,8 +201,9 @@ export function JobView({ parts: [id] }) {
     ${lost.problem && (lost.final ? html`<${Problem} problem=${lost.problem} />` : html`<p class="note" role="status">${W.job.lost}</p>`)}
     ${job.problem && html`<${Problem} problem=${job.problem} />`}
     <p class="row wrap">
-      ${job.model_id && html`<a class="button primary" href=${`#/models/${encodeURIComponent(job.model_id)}`}>${W.job.model}</a>`}
+      ${job.model_id && html`<a class="button primary" href=${screen('models', job.model_id)}>${W.job.model}</a>`}
       ${isActive(job) && html`<button class="danger" onClick=${cancel}>${W.job.cancel}</button>`}
+      ${['failed', 'cancelled'].includes(job.state) && html`<button onClick=${repeat}>${W.job.again}</button>`}
       ${
         isActive(job) &&
         'Notification' in window &&
@@ -197,6 +217,6 @@ export function JobView({ parts: [id] }) {
         limit=${allowed(job.request.recipe, kind)} />`
     }
     ${job.epochs.length > 0 && html`<h2>${W.learning.title}</h2><${Learning} epochs=${job.epochs} metric=${metric} />`}
-    ${job.inspection && html`<${Understood} found=${job.inspection} kinds=${kinds} />`}
+    ${job.inspection && html`<${Understood} found=${job.inspection} kinds=${known} />`}
     ${job.log.length > 0 && html`<h2>${W.job.log}</h2><pre class="log" tabindex="0" aria-label=${W.job.log}>${job.log.join('\n')}</pre>`}`;
 }

@@ -1,6 +1,11 @@
 // What is live: names and what is tried beside them, workers, queue, disk.
 import {
   html,
+  choicesOf,
+  Options,
+  route,
+  screen,
+  Waiting,
   useState,
   get,
   post,
@@ -67,11 +72,11 @@ function One({ alias, report, models, again }) {
     }
     again();
   };
-  const path = `/aliases/${encodeURIComponent(alias.alias)}`;
+  const path = route('aliases', alias.alias);
   const promote = ({ model, variant }) => act(() => put(path, { model, variant, note: W.aliases.note }));
   const back = () => act(() => post(`${path}/rollback?note=${encodeURIComponent(W.aliases.note)}`));
   return html`<p class="muted over">${W.aliases.changed(alias.version, when(alias.changed_at))}</p><h1>${alias.alias}</h1>
-    <p class="lead">${W.aliases.means} <a href=${`#/models/${encodeURIComponent(alias.model)}`}>${targetOf(alias, models)}</a></p>
+    <p class="lead">${W.aliases.means} <a href=${screen('models', alias.model)}>${targetOf(alias, models)}</a></p>
     ${report.trials.map((each) => html`<${Trial} trial=${each} models=${models} promote=${promote} busy=${state.busy} />`)}
     ${!report.trials.length && html`<p>${W.aliases.noTrial}</p>`}
     <${Begin} models=${models} start=${alias.alias} again=${again} current=${alias} />
@@ -84,31 +89,22 @@ function One({ alias, report, models, again }) {
 
 // A new alias, or a trial beside one that there is.
 function Begin({ models, start, again, current }) {
-  const choices = models
-    .filter((each) => !each.issues.length)
-    .flatMap((model) =>
-      model.variants.map((variant) => ({
-        key: `${model.id}:${variant.name}`,
-        model: model.id,
-        variant: variant.name,
-        label: `${model.name}: ${variant.name}`,
-      })),
-    );
+  const choices = choicesOf(models);
   const [chosen, setChosen] = useState({ name: start || '', target: '', role: 'shadow', share: 0.1 });
   const [problem, setProblem] = useState(null);
   const target = choices.find((each) => each.key === chosen.target) || choices[0];
   if (!target) return null;
   const submit = async (event) => {
     event.preventDefault();
-    const asked = { model: target.model, variant: target.variant };
+    const asked = { model: target.model.id, variant: target.variant.name };
     const body = current
       ? { model: current.model, variant: current.variant, [chosen.role]: { ...asked, share: chosen.share } }
       : asked;
     try {
-      await put(`/aliases/${encodeURIComponent(chosen.name)}`, body);
+      await put(route('aliases', chosen.name), body);
       setProblem(null);
       if (current) again();
-      else location.hash = `#/aliases/${encodeURIComponent(chosen.name)}`;
+      else location.hash = screen('aliases', chosen.name);
     } catch (found) {
       setProblem(found);
     }
@@ -124,7 +120,7 @@ function Begin({ models, start, again, current }) {
       <input required value=${chosen.name} onInput=${set('name')} pattern="[A-Za-z0-9][A-Za-z0-9._\\-]*" /></label>`
     }
     <label>${W.aliases.target}<select value=${target.key} onChange=${set('target')}>
-      ${choices.map((each) => html`<option value=${each.key}>${each.label}</option>`)}</select></label>
+      <${Options} of=${choices} /></select></label>
     ${
       current &&
       html`<label>${W.aliases.as}<select value=${chosen.role} onChange=${set('role')}>${Object.entries(
@@ -138,7 +134,7 @@ function Begin({ models, start, again, current }) {
 async function load(id) {
   const models = await get('/models');
   if (!id) return { aliases: await get('/aliases'), models };
-  const path = `/aliases/${encodeURIComponent(id)}`;
+  const path = route('aliases', id);
   const [alias, report] = await Promise.all([get(path), get(`${path}/shadow`)]);
   return { alias, report, models };
 }
@@ -147,17 +143,15 @@ export function Aliases({ parts: [id] }) {
   const [loaded, problem, again] = useLoaded(() => load(id), [id]);
   useEvery(5, again);
   useTitle(id || W.nav.aliases);
-  if (problem && !loaded)
-    return html`<h1>${W.nav.aliases}</h1><${Problem} problem=${problem} again=${again} />`;
-  if (!loaded) return html`<h1>${W.nav.aliases}</h1><p class="muted">${W.loading}</p>`;
+  if (!loaded) return html`<${Waiting} title=${W.nav.aliases} problem=${problem} again=${again} />`;
   if (loaded.alias) return html`<${One} ...${loaded} again=${again} />`;
   return html`<h1>${W.nav.aliases}</h1><p class="lead">${W.aliases.lead}</p>
     ${
       loaded.aliases.length
         ? html`<ul class="lines">${loaded.aliases.map(
             (each) => html`<li>
-      <a href=${`#/aliases/${encodeURIComponent(each.alias)}`}>${each.alias}</a><span class="muted">${targetOf(each, loaded.models)}</span>
-      <span>${['shadow', 'canary']
+      <a href=${screen('aliases', each.alias)}>${each.alias}</a><span class="muted">${targetOf(each, loaded.models)}</span>
+      <span>${Object.keys(W.aliases.roles)
         .filter((role) => each[role])
         .map((role) => W.aliases.roles[role])
         .join(', ')}</span></li>`,
@@ -176,7 +170,7 @@ export function HealthView() {
   const [status, jobs] = loaded || [];
   const failed = (jobs || []).filter((each) => each.problem).slice(0, 8);
   return html`<h1>${W.nav.health}</h1>
-    <p class="lead" role="status">${problem ? W.health.away : !status ? W.loading : status.workers ? W.health.well : W.health.noWorker}</p>
+    <p class="lead" role="status">${problem ? W.problem.network : !status ? W.loading : status.workers ? W.health.well : W.health.noWorker}</p>
     <${Problem} problem=${problem} again=${again} />
     ${
       status &&
@@ -206,7 +200,7 @@ export function HealthView() {
       ${
         failed.length
           ? html`<ul class="lines">${failed.map(
-              (each) => html`<li><a href=${`#/jobs/${encodeURIComponent(each.id)}`}>${each.name}</a>
+              (each) => html`<li><a href=${screen('jobs', each.id)}>${each.name}</a>
         <span class="grow muted">${each.problem.title}</span><span class="muted">${when(each.updated_at)}</span></li>`,
             )}</ul>`
           : html`<p class="muted">${W.health.none}</p>`

@@ -1,6 +1,12 @@
 // One model: what was gained, its trade-off, its speed here, and tabs for all that is known of it.
 import {
   html,
+  bestOf,
+  Lazy,
+  primaryOf,
+  route,
+  screen,
+  Waiting,
   Tile,
   bytes,
   change,
@@ -18,24 +24,23 @@ import {
   Table,
   milliseconds,
   when,
-  useEffect,
   kinds,
   Tabs,
   useLoaded,
   useTitle,
   metricOf,
 } from '../page.js';
-import { Curve, TradeOff, allowed, Axes, Point, linear, ticks, useWidth } from '../charts.js';
+import { Chart, CLASSES, Curve, TradeOff, allowed, Axes, Point, linear, ticks, useWidth } from '../charts.js';
 
 // What was gained in four tiles: time, size, quality, and whether it is proven.
 
-export const bestOf = (variants) =>
-  variants.find((each) => each.recommended) || variants[variants.length - 1];
-
 // The time of a variant against the original; null where it was not measured steadily.
-function speedTile(variant) {
-  const primary = variant.speeds.find((each) => each.primary);
-  if (variant.speedup == null) return { value: '\u2013', label: W.tiles.notSteady };
+export function speedTile(variant, id) {
+  const primary = primaryOf(variant.speeds);
+  if (variant.speedup == null) {
+    const note = html`${W.tiles.busy} ${id && html`<a href=${screen('models', id, 'speed')}>${W.tiles.measure}</a>`}`;
+    return { value: '\u2013', label: W.tiles.unknown, note };
+  }
   const alone =
     variant.over_int8 && variant.name !== 'original-int8'
       ? W.tiles.overInt8(times(variant.over_int8.median))
@@ -49,7 +54,7 @@ function speedTile(variant) {
   };
 }
 
-function sizeTile(variant, original) {
+export function sizeTile(variant, original) {
   const smaller = original.size_bytes / variant.size_bytes;
   return {
     value: times(smaller >= 1 ? smaller : 1 / smaller),
@@ -84,12 +89,12 @@ function qualityTile(variant, original, metric) {
 const value = (metric, of) =>
   metric.unit === 'points' && metric.factor === 100 ? (100 * of).toFixed(2) : of.toFixed(of >= 1000 ? 0 : 2);
 
-export function Verdict({ manifest, metric }) {
+export function Verdict({ id, manifest, metric }) {
   const [original] = manifest.variants;
   const best = bestOf(manifest.variants);
   const worst = Math.max(0, ...manifest.checks.map((each) => each.error));
   return html`<div class="tiles" role="group" aria-label=${W.tiles.group(best.name)}>
-    <${Tile} ...${speedTile(best)} /><${Tile} ...${sizeTile(best, original)} />
+    <${Tile} ...${speedTile(best, id)} /><${Tile} ...${sizeTile(best, original)} />
     <${Tile} ...${qualityTile(best, original, metric)} />
     <${Tile} value=${manifest.checks.length ? `\u2713 ${manifest.checks.length}` : '\u2013'}
       label=${manifest.checks.length ? W.tiles.proofs : W.tiles.noProof}
@@ -116,10 +121,10 @@ function Make({ model, point, whole, close }) {
   const start = async () => {
     setBusy(true);
     try {
-      const made = (await get('/jobs')).find((each) => each.model_id === model.id);
+      const [made] = await get(`/jobs?model_id=${model.id}`);
       if (!made) throw new Error(W.make.noJob);
       const changes = { name, budget: { size_ratio: Number(ratio.toFixed(4)) } };
-      const job = await post(`/jobs/${encodeURIComponent(made.id)}/again`, { changes });
+      const job = await post(route('jobs', made.id, 'again'), { changes });
       location.hash = `#/jobs/${job.id}`;
     } catch (found) {
       setProblem(found);
@@ -152,8 +157,6 @@ export function TradeOffTab({ id, manifest, report, metric, kind }) {
 
 // Latency measured live on this host, all variants in turn, with the interval of each ratio.
 
-const CLASSES = { original: 'original', 'original-int8': 'baseline' };
-
 function Ratios({ results, device, against }) {
   const [element, width] = useWidth();
   const rows = Object.entries(results)
@@ -171,7 +174,7 @@ function Ratios({ results, device, against }) {
   const names = 130;
   const box = { left: names, right: width - 12, top: 30, bottom: 40 + 34 * drawn.length };
   const x = linear(0, high, box.left, box.right);
-  return html`<div ref=${element}><svg class="chart" viewBox=${`0 0 ${width} ${box.bottom + 46}`} role="group" aria-label=${W.speed.chart}>
+  return html`<${Chart} at=${element} width=${width} height=${box.bottom + 46} label=${W.speed.chart}>
     <${Axes} box=${box} x=${x} y=${() => box.bottom} xTicks=${ticks(0, high, width > 480 ? 6 : 3)} yTicks=${[]}
       xName=${against === 'original' ? W.speed.axis : W.speed.axisInt8} yName="" />
     <path class="budget" d=${`M${x(1)} ${box.top - 8}V${box.bottom}`} />
@@ -181,7 +184,7 @@ function Ratios({ results, device, against }) {
         <text class="strong" x=${names - 12} y=${y + 4} text-anchor="end">${name}</text>
         <g class=${CLASSES[name] || 'compressed'}><path class="whisker" d=${`M${x(over.low)} ${y - 5}v10m0 -5H${x(over.high)}m0 -5v10`} />
         <circle class="dot" cx=${x(over.median)} cy=${y} r="6" /></g></${Point}>`;
-    })}</svg></div>
+    })}</${Chart}>
     <${Table} label=${W.speed.chart} head=${W.speed.head} numbers=${[1, 2, 3, 4]} rows=${rows.map(
       ({ name, found, over }) => [
         name,
@@ -207,7 +210,7 @@ export function Speed({ id, manifest, kind }) {
     setState((before) => ({ ...before, busy: true, problem: null }));
     const chosen = Object.entries({ ...asked, refresh: 'true' }).filter(([, value]) => value !== '');
     try {
-      const found = await get(`/models/${encodeURIComponent(id)}/latency?${new URLSearchParams(chosen)}`);
+      const found = await get(`${route('models', id, 'latency')}?${new URLSearchParams(chosen)}`);
       setState((before) => ({ history: [{ ...found, asked }, ...before.history].slice(0, 12) }));
     } catch (problem) {
       setState((before) => ({ ...before, busy: false, problem }));
@@ -291,25 +294,8 @@ const PLACES = {
   use: ['reading', 'Use'],
 };
 
-// A tab's module is loaded when it is opened.
-function Tab({ place: [file, name], ...rest }) {
-  const [found, setFound] = useState({});
-  useEffect(() => {
-    let current = true;
-    import(`./${file}.js`).then(
-      (module) => current && setFound({ name, view: module[name] }),
-      (problem) => current && setFound({ name, problem }),
-    );
-    return () => {
-      current = false;
-    };
-  }, [name]);
-  if (found.name !== name) return html`<p class="muted">${W.loading}</p>`;
-  return found.problem ? html`<${Problem} problem=${found.problem} />` : html`<${found.view} ...${rest} />`;
-}
-
 export function Model({ parts: [id, chosen] }) {
-  const address = `/models/${encodeURIComponent(id)}`;
+  const address = route('models', id);
   const [loaded, problem, again] = useLoaded(
     () => Promise.all([get(address), get(`${address}/report`), kinds()]),
     [id],
@@ -317,21 +303,21 @@ export function Model({ parts: [id, chosen] }) {
   const name = loaded ? loaded[0].manifest.name : id;
   const tab = TABS.some(([each]) => each === chosen) ? chosen : 'try';
   useTitle(tab === 'try' ? name : `${W.model.tabs[tab]}: ${name}`);
-  if (problem && !loaded) return html`<h1>${id}</h1><${Problem} problem=${problem} again=${again} />`;
-  if (!loaded) return html`<h1>${id}</h1><p class="muted">${W.loading}</p>`;
+  if (!loaded) return html`<${Waiting} title=${id} problem=${problem} again=${again} />`;
   const [{ id: modelId, manifest }, report, known] = loaded;
   const kind = known.find((each) => each.name === manifest.task);
   const metric = metricOf(known, manifest.metric);
   const shared = { id: modelId, manifest, report, metric, kind };
   const conclusions = report.conclusions;
+  const [file, view] = tab === 'try' ? TRY[manifest.task] || TRY['onnx-graph'] : PLACES[tab];
   return html`
     <p class="muted over">${kind ? kind.title : manifest.task} \u00b7 ${when(manifest.created_at)}</p>
     <h1>${name}</h1>
     <p class="lead">${conclusions ? conclusions.advice : report.verdict}</p>
-    <${Verdict} manifest=${manifest} metric=${metric} />
+    <${Verdict} ...${shared} />
     ${conclusions && conclusions.reservations.map((each) => html`<p class="note">${each}</p>`)}
-    <${Tabs} base=${`#/models/${encodeURIComponent(id)}`} tabs=${TABS} current=${tab} />
+    <${Tabs} base=${screen('models', id)} tabs=${TABS} current=${tab} />
     <div>
-      <${Tab} place=${tab === 'try' ? TRY[manifest.task] || TRY['onnx-graph'] : PLACES[tab]} ...${shared} />
+      <${Lazy} file=${file} name=${view} ...${shared} />
     </div>`;
 }

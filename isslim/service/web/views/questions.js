@@ -1,8 +1,7 @@
 // A reader tried: answers of the variants, marked in the text.
 import {
   html,
-  useEffect,
-  useRef,
+  useAnswer,
   useState,
   post,
   Problem,
@@ -45,35 +44,6 @@ export function Marked({ text, spans }) {
 const PAUSE = [120, 500];
 const TOP = 3;
 
-function useAnswers(model, question, context, variants) {
-  const [state, setState] = useState({});
-  const took = useRef(PAUSE[0]);
-  useEffect(() => {
-    if (!question.trim() || !context.trim()) {
-      setState({});
-      return undefined;
-    }
-    const cancel = new AbortController();
-    const ask = async () => {
-      const began = performance.now();
-      try {
-        const json = { model, question, context, variants, top_k: TOP };
-        const found = await post('/qa', json, { signal: cancel.signal });
-        took.current = performance.now() - began;
-        setState({ found, context });
-      } catch (problem) {
-        if (!cancel.signal.aborted) setState((before) => ({ ...before, problem }));
-      }
-    };
-    const timer = setTimeout(ask, Math.max(PAUSE[0], Math.min(PAUSE[1], took.current)));
-    return () => {
-      clearTimeout(timer);
-      cancel.abort();
-    };
-  }, [model, question, context, variants.join()]);
-  return state;
-}
-
 function Answers({ each, place }) {
   const [answer] = each.answers;
   return html`<div><h3><i class=${`lane lane${place} step2`}></i>${each.variant}</h3>
@@ -91,7 +61,15 @@ export function TryQuestions({ id, manifest, report }) {
   const [question, setQuestion] = useState(first.asked);
   const [context, setContext] = useState(first.context);
   const [variants, setVariants] = useState(usualVariants(manifest.variants));
-  const { found, context: answered, problem } = useAnswers(id, question, context, variants);
+  const ask = async (options) => {
+    const asked = { model: id, question, context, variants, top_k: TOP };
+    return { found: await post('/qa', asked, options), answered: context };
+  };
+  const { found, answered, problem } = useAnswer(
+    question.trim() && context.trim() && ask,
+    [id, question, context, variants.join()],
+    PAUSE,
+  );
   const choose = (event) => {
     const sample = report.samples[Number(event.target.value)];
     setQuestion(sample.asked);

@@ -1,6 +1,9 @@
 // What is read of a model: layers, proof, card, files, how to use it.
 import {
   html,
+  List,
+  bestOf,
+  route,
   useEffect,
   useState,
   download,
@@ -19,7 +22,6 @@ import {
   Copy,
   bytes,
 } from '../page.js';
-import { bestOf } from './model.js';
 
 // The Markdown of cards as elements: headings, paragraphs, lists, tables, code, pictures. All text is text.
 
@@ -159,7 +161,7 @@ export function Layers({ manifest, report }) {
       }),
       ...added.map((part) => [part.name, '\u2013', count(part.parameters), '\u2013', count(part.mult_adds)]),
     ]} />
-    ${report.notes.length > 0 && html`<h2>${W.layers.notes}</h2><ul>${report.notes.map((each) => html`<li>${each}</li>`)}</ul>`}`;
+    <${List} level="h2" title=${W.layers.notes} of=${report.notes} />`;
 }
 
 // What was proven of the model, and how its figures were found.
@@ -167,42 +169,37 @@ export function Layers({ manifest, report }) {
 export function Proof({ manifest, report, kind }) {
   const conclusions = report.conclusions;
   const inspection = report.inspection;
+  const verdict = conclusions
+    ? [
+        conclusions.advice,
+        conclusions.speed,
+        ...conclusions.further,
+        conclusions.size,
+        conclusions.quality,
+        conclusions.sizes,
+        ...conclusions.instead,
+        ...conclusions.reservations,
+      ].filter(Boolean)
+    : [report.verdict];
   return html`<h2>${W.proof.heading}</h2><p>${W.proof.text}</p>
     <${Table} label=${W.proof.heading} head=${W.proof.head} numbers=${[2, 3]} rows=${manifest.checks.map(
       (each) => [`\u2713 ${each.name}`, each.detail, exponent(each.error), exponent(each.tolerance)],
     )} />
     ${
       inspection &&
-      inspection.checks.length > 0 &&
       html`<${Table} label=${W.proof.sent} head=${W.proof.sentHead}
       rows=${inspection.checks.map((each) => [each.name, each.expected, each.found, each.tolerance])} />`
     }
-    <h2>${W.proof.verdict}</h2>
-    ${
-      conclusions
-        ? html`<ul>${[
-            conclusions.advice,
-            conclusions.speed,
-            ...conclusions.further,
-            conclusions.size,
-            conclusions.quality,
-            conclusions.sizes,
-            ...conclusions.instead,
-            ...conclusions.reservations,
-          ]
-            .filter(Boolean)
-            .map((each) => html`<li>${each}</li>`)}</ul>`
-        : html`<p>${report.verdict}</p>`
-    }
-    ${report.left_out.length > 0 && html`<h2>${W.proof.leftOut}</h2><ul>${report.left_out.map((each) => html`<li>${each}</li>`)}</ul>`}
-    ${report.cautions.length > 0 && html`<h2>${W.proof.cautions}</h2><ul>${report.cautions.map((each) => html`<li>${each}</li>`)}</ul>`}
+    <${List} level="h2" title=${W.proof.verdict} of=${verdict} />
+    <${List} level="h2" title=${W.proof.leftOut} of=${report.left_out} />
+    <${List} level="h2" title=${W.proof.cautions} of=${report.cautions} />
     ${kind && html`<p class="muted">${kind.interval_note}</p>`}`;
 }
 
 // The model's card, as it is in the bundle.
 
 export function Card({ id }) {
-  const [card, problem, again] = useLoaded(() => text(`/models/${encodeURIComponent(id)}/card`), [id]);
+  const [card, problem, again] = useLoaded(() => text(route('models', id, 'card')), [id]);
   if (problem) return html`<${Problem} problem=${problem} again=${again} />`;
   return card == null
     ? html`<p class="muted">${W.loading}</p>`
@@ -212,11 +209,11 @@ export function Card({ id }) {
 // The bundle's files, to download, with what proves that they arrived whole.
 
 export function Files({ id, manifest }) {
-  const [files, problem, again] = useLoaded(() => get(`/models/${encodeURIComponent(id)}/files`), [id]);
+  const [files, problem, again] = useLoaded(() => get(route('models', id, 'files')), [id]);
   const [failed, setFailed] = useState(null);
   const download = (path) => {
     setFailed(null);
-    const address = `/models/${encodeURIComponent(id)}/files/${path.split('/').map(encodeURIComponent).join('/')}`;
+    const address = route('models', id, 'files', ...path.split('/'));
     save(address, `${manifest.name}-${path.replaceAll('/', '-')}`).catch(setFailed);
   };
   return html`<h2>${W.files.heading}</h2><${Problem} problem=${problem || failed} again=${problem && again} />

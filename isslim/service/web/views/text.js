@@ -1,9 +1,11 @@
 // A language model tried: a text token by token as it is typed, and its continuation.
 import {
   html,
+  useAnswer,
   useEffect,
   useState,
   bits,
+  figure,
   plain,
   signed,
   W,
@@ -234,49 +236,15 @@ export function Continuation({ model, prompt, variants }) {
 
 // A text as you type it, scored by several variants side by side, and continued by them.
 
-const PAUSE = [60, 300]; // milliseconds after the last key: as long as an answer takes, within these
+const PAUSE = [60, 300]; // milliseconds after the last key
 const TOP = 5;
-
-// The scores of the newest text. An answer to an older one is never shown.
-function useScores(model, text, variants) {
-  const [state, setState] = useState({});
-  const took = useRef(PAUSE[0]);
-  useEffect(() => {
-    if (!text.trim()) {
-      setState({});
-      return undefined;
-    }
-    const cancel = new AbortController();
-    const ask = async () => {
-      const began = performance.now();
-      try {
-        const found = await post(
-          '/score',
-          { model, texts: [text], variants, per_token: true, top_k: TOP },
-          { signal: cancel.signal },
-        );
-        took.current = performance.now() - began;
-        const scored = found.variants.map((each) => ({ ...each, tokens: each.texts[0].tokens }));
-        setState({ scored, places: placesOf(scored) });
-      } catch (problem) {
-        if (!cancel.signal.aborted) setState((before) => ({ ...before, problem }));
-      }
-    };
-    const timer = setTimeout(ask, Math.max(PAUSE[0], Math.min(PAUSE[1], took.current)));
-    return () => {
-      clearTimeout(timer);
-      cancel.abort();
-    };
-  }, [model, text, variants.join()]);
-  return state;
-}
 
 function Totals({ scored, places }) {
   return html`<div class="totals">${scored.map((each, lane) => {
     const apart = lane ? divergence(places, lane) : null;
     const own = each.texts[0];
     return html`<div><h3><i class=${`lane lane${Math.min(lane, 3)} step2`}></i>${each.variant}</h3>
-      <p class="big">${own.perplexity == null ? '\u2013' : plain(own.perplexity)}</p>
+      <p class="big">${own.perplexity == null ? '\u2013' : figure(own.perplexity)}</p>
       <p>${W.text.perplexity}</p>
       <p class="muted small">${milliseconds(each.timing.run_ms)}${
         each.speedup && lane ? ` \u00b7 ${W.text.once(times(each.speedup))}` : ''
@@ -285,10 +253,25 @@ function Totals({ scored, places }) {
 }
 
 export function TryText({ id, manifest }) {
-  const [text, setText] = useState(W.text.example(manifest.text && manifest.text.unit));
+  const [text, setText] = useState('');
+  useEffect(() => {
+    const asked = { model: id, variants: ['original'], max_tokens: 14, temperature: 0.7, seed: 3 };
+    if (manifest.text && manifest.text.unit === 'character') asked.max_tokens = 60;
+    const begin = (first) => setText((before) => before || first);
+    post('/generate', asked).then(
+      ({ variants: [{ text: own }] }) => begin(own),
+      () => begin(W.text.example),
+    );
+  }, [id]);
   const [variants, setVariants] = useState(usualVariants(manifest.variants));
   const [dimmed, setDimmed] = useState(false);
-  const { scored, places, problem } = useScores(id, text, variants);
+  const score = async (options) => {
+    const asked = { model: id, texts: [text], variants, per_token: true, top_k: TOP };
+    const found = await post('/score', asked, options);
+    const scored = found.variants.map((each) => ({ ...each, tokens: each.texts[0].tokens }));
+    return { scored, places: placesOf(scored) };
+  };
+  const { scored, places, problem } = useAnswer(text.trim() && score, [id, text, variants.join()], PAUSE);
   const unknown = scored ? scored[0].texts[0].unknown : 0;
   const differ = places ? places.filter((each) => Math.abs(each.most) > APART).length : 0;
   return html`

@@ -1,0 +1,125 @@
+"""What goes wrong is shown in words, with what to do, on the screen where it happens."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Locator, Page, expect
+
+from isslim.client.api import Client
+from isslim.types.access import Scope
+from tests.conftest import Published, Trained
+from tests.service.access.conftest import make_keys
+from tests.service.page.conftest import Seen, watched
+from tests.service.page.test_jobs import files, ready
+from tests.service.served import served
+
+pytestmark = pytest.mark.slow
+
+
+@contextmanager
+def opened(browser: Browser, url: str) -> Iterator[Seen]:
+    """A tab; what it was answered with, and that it was not, is no fault of it."""
+    page = browser.new_page(viewport={"width": 1120, "height": 900})
+    seen = watched(page, url)
+    yield seen
+    page.close()
+    assert [each for each in seen.faults if "ERR_" not in each] == []
+
+
+def alert(page: Page, words: str) -> Locator:
+    """A message that says these words."""
+    found = page.get_by_role("alert").filter(has_text=re.compile(words))
+    expect(found.first).to_be_visible()
+    return found
+
+
+@pytest.fixture
+def home(published: Published, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(published.settings.home, tmp_path / "home"))
+
+
+def test_key_without_a_right_is_told_which_it_lacks(
+    browser: Browser, home: Path, tmp_path: Path
+) -> None:
+    keys = make_keys(tmp_path, reader=[Scope.READ])
+    with served(home, {"ISS_API_KEYS_FILE": str(keys.file)}) as url, opened(browser, url) as seen:
+        page = seen.open("models/tiny")
+        page.get_by_label("Key", exact=True).fill(keys.by_name["reader"])
+        page.keyboard.press("Enter")
+        found = alert(page, "The key is not for this")
+        expect(found).to_contain_text("score")
+        # It is no question of another key: none is asked for.
+        expect(page.get_by_label("Key", exact=True)).to_be_hidden()
+        seen.picture("trouble-scope")
+
+
+def test_too_many_requests_are_told_with_when_to_try_again(
+    browser: Browser, home: Path, tmp_path: Path
+) -> None:
+    keys = make_keys(tmp_path, hasty=list(Scope))
+    variables = {"ISS_API_KEYS_FILE": str(keys.file), "ISS_RATE": "8/minute"}
+    with served(home, variables) as url, opened(browser, url) as seen:
+        page = seen.open("models/tiny")
+        page.get_by_label("Key", exact=True).fill(keys.by_name["hasty"])
+        page.keyboard.press("Enter")
+        text = page.locator("#text")
+        for word in ("cat", "dog", "man", "bird", "friend", "river", "road", "house"):
+            text.fill(f"the {word} sees the river")
+            page.wait_for_timeout(500)
+        found = alert(page, "Too many requests")
+        expect(found).to_contain_text(re.compile(r"Try again in \d+ s"))
+        # What was found of an older text is not shown for this one.
+        expect(page.get_by_role("option")).to_have_count(0)
+        seen.picture("trouble-rate")
+
+
+def test_service_that_is_gone_is_told_and_the_page_goes_on(browser: Browser, home: Path) -> None:
+    service = served(home, {})
+    with opened(browser, service.__enter__()) as seen:
+        page = seen.open("models/tiny")
+        expect(page.get_by_role("option").first).to_be_visible()
+        service.__exit__()
+        page.locator("#text").fill("the old man hears")
+        alert(page, "The service does not answer")
+        seen.picture("trouble-away")
+        page.goto(f"{service.url}/ui/#/")
+        alert(page, "The service does not answer")
+        service.__enter__()
+        expect(page.get_by_role("alert")).to_have_count(0)
+        expect(page.locator(".mini dd").first).to_be_visible()
+        service.__exit__()
+
+
+def test_model_that_was_deleted_is_told(browser: Browser, home: Path) -> None:
+    with served(home, {}) as url, opened(browser, url) as seen:
+        page = seen.open("models/tiny")
+        expect(page.get_by_role("option").first).to_be_visible()
+        with Client(url) as client:
+            client.delete("tiny")
+        page.locator("#text").fill("the old man hears")
+        alert(page, "tiny|model")
+        seen.picture("trouble-deleted")
+        page.get_by_role("link", name="Models", exact=True).click()
+        expect(page.get_by_role("button", name="Take the example")).to_be_visible()
+
+
+def test_upload_that_is_too_large_is_refused_with_the_limit(
+    browser: Browser, home: Path, trained: Trained
+) -> None:
+    with (
+        served(home, {"ISS_UPLOAD_LIMIT_BYTES": "20000"}) as url,
+        opened(browser, url) as seen,
+    ):
+        page = seen.open("compress")
+        page.locator("main input[type=file]").set_input_files(files(trained))
+        ready(page, "large")
+        page.get_by_role("button", name="Start the job").click()
+        alert(page, "too large")
+        seen.picture("trouble-upload")
+        expect(page.get_by_role("button", name="Start the job")).to_be_enabled()
