@@ -15,12 +15,12 @@ import random
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
 
 from isslim.compress.kinds.language.networks.lstm import LstmLanguageModel, LstmSpec
 from isslim.compress.kinds.language.training.evaluation import perplexity
 from isslim.compress.kinds.language.training.loop import train
 from isslim.compress.training.plan import TrainingPlan
+from isslim.compress.training.saved_network import save_tensors
 
 WIDTH, UNITS = 64, (128, 128)
 SENTENCES = {"train": 40_000, "calibration": 2000, "held-out": 1500}
@@ -117,7 +117,7 @@ def write(folder: Path) -> float:
     trained = train(network, tokens, plan).network
     folder.mkdir(parents=True, exist_ok=True)
     weights = {name: each.half().contiguous() for name, each in trained.state_dict().items()}
-    save_file(weights, folder / "model.safetensors")
+    save_tensors(folder / "model.safetensors", weights, {"format": "pt"})
     (folder / "words.txt").write_text("\n".join(words) + "\n")
     for part in ("calibration", "held-out"):
         (folder / f"{part}.txt").write_text(text(part))

@@ -123,14 +123,13 @@ export const W = {
     perplexity: 'perplexity',
     differences: 'Differences only',
     empty: 'Type something.',
-    example: 'the names in the list',
+    example: 'return a list of the names in the current scope .',
     once: (ratio) => `${ratio} as fast, this once`,
     divergence: (bits) => `at least ${bits} bits a token apart`,
     summary: (places, differ, variants) =>
       `${places} tokens${variants > 1 ? `, ${differ} of them more than half a bit apart.` : '.'}`,
     unknown: (many) => `${many} not in the vocabulary.`,
-    scale:
-      'The first text is one that the original wrote. A bar is as tall as the model was surprised: under 1, 3, 6, 10 bits, or more.',
+    scale: 'A bar is as tall as the model was surprised: under 1, 3, 6, 10 bits, or more.',
   },
   write: {
     title: 'Let them go on',
@@ -180,7 +179,7 @@ export const W = {
   make: {
     title: 'Make this model',
     start: 'Start a job',
-    noJob: 'The job that made this model is not known here any more.',
+    noJob: 'The job of this model is not kept any more: send its files again.',
     text: (share, name) =>
       `A job with the same files and a budget of ${share} of the parameters, named ${name}.`,
   },
@@ -196,7 +195,7 @@ export const W = {
   },
   speed: {
     heading: 'On this host, now',
-    text: 'All variants run in turn, round by round, on one thread; the interval is that of the median ratio.',
+    text: 'All variants run in turn on one thread; the interval is that of the median ratio.',
     steps: 'Steps',
     batch: 'Batch',
     run: 'Recorded run',
@@ -206,7 +205,7 @@ export const W = {
     begin: 'Measure',
     again: 'Measure again',
     busy: 'Measuring\u2026',
-    wait: 'Some seconds of runs; nothing else should be busy.',
+    wait: 'Some seconds; nothing else should be busy.',
     measured: (at) => `Measured ${at}.`,
     chart: 'How many times as fast',
     axis: 'times as fast as the original',

@@ -38,7 +38,9 @@ import { Chart, CLASSES, Curve, TradeOff, allowed, Axes, Point, linear, ticks, u
 export function speedTile(variant, id) {
   const primary = primaryOf(variant.speeds);
   if (variant.speedup == null) {
-    const note = html`${W.tiles.busy} ${id && html`<a href=${screen('models', id, 'speed')}>${W.tiles.measure}</a>`}`;
+    const note =
+      primary &&
+      html`${W.tiles.busy} ${id && html`<a href=${screen('models', id, 'speed')}>${W.tiles.measure}</a>`}`;
     return { value: '\u2013', label: W.tiles.unknown, note };
   }
   const alone =

@@ -252,16 +252,20 @@ function Totals({ scored, places }) {
   })}</div>`;
 }
 
+// A text to begin with: an example where the model knows its words, else one that the original writes.
+async function firstText(model) {
+  const asked = { model, variants: ['original'] };
+  const { variants: scored } = await post('/score', { ...asked, texts: [W.text.example] });
+  if (!scored[0].texts[0].unknown) return W.text.example;
+  const written = await post('/generate', { ...asked, max_tokens: 14, temperature: 0.7, seed: 3 });
+  return written.variants[0].text;
+}
+
 export function TryText({ id, manifest }) {
   const [text, setText] = useState('');
   useEffect(() => {
-    const asked = { model: id, variants: ['original'], max_tokens: 14, temperature: 0.7, seed: 3 };
-    if (manifest.text && manifest.text.unit === 'character') asked.max_tokens = 60;
     const begin = (first) => setText((before) => before || first);
-    post('/generate', asked).then(
-      ({ variants: [{ text: own }] }) => begin(own),
-      () => begin(W.text.example),
-    );
+    firstText(id).then(begin, () => begin(W.text.example));
   }, [id]);
   const [variants, setVariants] = useState(usualVariants(manifest.variants));
   const [dimmed, setDimmed] = useState(false);
