@@ -32,6 +32,7 @@ def dense() -> Baseline:
     return Baseline(train(network, texts[0], plan).network, list(WORDS), *texts)
 
 
+@pytest.mark.slow
 def test_the_joint_cut_has_the_asked_work_with_and_without_training(dense: Baseline) -> None:
     rows = calibrate.joint(dense, [2.0, 3.0], [1.0, 0.5], tokens=1500)
     assert [row["method"] for row in rows] == ["joint", "joint_1s", "joint_0.5s"]

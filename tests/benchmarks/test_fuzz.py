@@ -106,6 +106,7 @@ def ends_badly(
     )
 
 
+@pytest.mark.slow
 def test_a_case_that_dies_or_hangs_is_found_and_the_others_go_on(tmp_path: Path) -> None:
     found = fuzzed(tmp_path, Plan(0, 10, 1, seconds=1, work=ends_badly))
     assert [(fault["case"], fault["what"]) for fault in found.faults] == [

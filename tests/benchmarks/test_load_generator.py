@@ -26,6 +26,7 @@ def written(folder: Path, name: str, body: object) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_bodies_are_measured_apart_and_failures_are_counted(url: str, tmp_path: Path) -> None:
     one = written(tmp_path, "one", {"model": "tiny", "texts": ["the cat"]})
     large = written(

@@ -16,6 +16,7 @@ from benchmarks.speech import RATE
 from benchmarks.third_party import _speakers
 
 
+@pytest.mark.slow
 def test_a_package_that_is_not_installed_is_skipped_and_named(tmp_path: Path) -> None:
     # Nothing but the standard library's folder and this environment: the packages are in none.
     found = subprocess.run(

@@ -32,6 +32,7 @@ def examined(*arguments: str, **environment: str) -> tuple[int, dict[str, Findin
     return done.returncode, {each.subject: each for each in FINDINGS.validate_json(done.stdout)}
 
 
+@pytest.mark.slow
 def test_machine_on_which_everything_works(published: Published, tmp_path: Path) -> None:
     shutil.copytree(published.settings.home, tmp_path / "home")
     with service_and_worker(tmp_path / "home") as url:
@@ -87,6 +88,7 @@ def test_damaged_database_and_storage_that_may_not_be_written_are_told(tmp_path:
         storage_state(settings)
 
 
+@pytest.mark.slow
 def test_answer_is_one_line_for_each_finding_for_people(tmp_path: Path) -> None:
     nowhere = f"http://127.0.0.1:{free_port()}"
     done = subprocess.run(

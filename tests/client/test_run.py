@@ -99,6 +99,7 @@ def test_command_line_compresses_a_graph_and_runs_it_side_by_side(
         assert client.manifest("decided").recipe.metric == "argmax"
 
 
+@pytest.mark.slow
 def test_budgets_of_other_tasks_and_metrics_that_are_none_are_refused(
     url: str, made: PublishedGraph, tmp_path: Path
 ) -> None:

@@ -94,5 +94,6 @@ def learnt(seed: int, folder: Path) -> list[str]:
     return [line for line in lines if line.startswith("round 1: removal step")]
 
 
+@pytest.mark.slow
 def test_a_model_is_not_taken_for_the_one_before_it_in_the_folder(tmp_path: Path) -> None:
     assert learnt(1, tmp_path) == learnt(2, tmp_path) != []

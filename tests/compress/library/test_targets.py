@@ -16,6 +16,7 @@ from isslim.types.recipe import Budget
 from tests.tagger import TAGS, recorded, tagger_graph
 
 
+@pytest.mark.slow
 def test_a_module_keeps_a_budget_of_accuracy_on_the_callers_tags() -> None:
     tagger = trained().eval()
     labelled = [{"sentences": x, "target:output": y} for x, y in batches(60)]

@@ -175,6 +175,7 @@ def test_modes_of_autograd_do_not_matter(module: nn.Module) -> None:
         assert models.epoch(each.module, calls, models.tagging_loss) > 0
 
 
+@pytest.mark.slow
 def test_it_works_in_a_thread(module: nn.Module) -> None:
     found: list[Any] = []
 

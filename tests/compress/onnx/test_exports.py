@@ -123,9 +123,14 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, bool], 
 @pytest.mark.parametrize(
     ("exporter", "bidirectional"),
     [
-        # torch's dynamo exporter takes seconds: of two directions it is tried with the slow tests.
+        # torch's dynamo exporter takes seconds: but for its newest form it is tried with the slow
+        # tests.
         pytest.param(
-            name, both, marks=[pytest.mark.slow] if both and name.startswith("dynamo") else []
+            name,
+            both,
+            marks=[pytest.mark.slow]
+            if name.startswith("dynamo") and (both or name != "dynamo newest")
+            else [],
         )
         for name in EXPORTERS
         for both in (False, True)

@@ -124,6 +124,7 @@ def test_a_little_less_is_removed_where_8_bits_then_keep_to_the_budget(
     assert chosen.sizes == found["compressed"].sizes
 
 
+@pytest.mark.slow
 def test_the_boldest_is_published_without_8_bits_where_none_keeps_to_it(
     bold: tuple[VariantRecord, list[str]], tmp_path: Path, trained: Trained
 ) -> None:

@@ -427,6 +427,7 @@ def test_second_worker_of_the_same_id_refuses_to_start(house: House) -> None:
     assert house.worker("one").wait(timeout=20) == ID_IN_USE
 
 
+@pytest.mark.slow
 def test_job_cancelled_while_its_worker_is_dead_stays_cancelled(house: House) -> None:
     first = house.worker("one")
     job = house.ask("slow")

@@ -77,6 +77,7 @@ def test_keys_have_rates_of_their_own(tmp_path: Path, published: Published) -> N
         assert statuses({"x-api-key": "nonsense"}) == [429] * 6
 
 
+@pytest.mark.slow
 def test_processes_count_together(published: Published, tmp_path: Path) -> None:
     limits = {"ISS_RATE": "30/minute", "ISS_PROCESSES": "2"}
     with served(published.settings.home, limits) as url:

@@ -17,7 +17,9 @@ from isslim.types.recipe import Budget, Recipe
 from tests.tagger import compress, recorded, tagger_graph
 
 
-@pytest.fixture(scope="module", params=["one way", "both ways"])
+@pytest.fixture(
+    scope="module", params=["both ways", pytest.param("one way", marks=pytest.mark.slow)]
+)
 def bundle(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> OpenBundle:
     home = tmp_path_factory.mktemp("graph")
     graph, samples = tagger_graph(home, both=request.param == "both ways"), home / "recorded.npz"

@@ -149,7 +149,7 @@ def check(found: Compressed[Any], theirs: nn.Module) -> None:
         np.testing.assert_allclose(ours, expected, rtol=0, atol=1e-4)
 
 
-@pytest.mark.parametrize("rnn_type", ["LSTM", "GRU"])
+@pytest.mark.parametrize("rnn_type", ["LSTM", pytest.param("GRU", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("tied", [False, True], ids=["untied", "tied"])
 def test_word_language_model_is_loaded_by_its_own_class(
     rnn_type: str, tied: bool, tmp_path: Path
