@@ -39,7 +39,10 @@ def has_ended(token: str) -> bool | None:
     here, _, process = named.rpartition("-")[0].rpartition("-")
     if not random or not here or here != _here() or not process.isdecimal():
         return None
-    return _began(int(process)) != named.rpartition("-")[2]
+    began = _began(int(process))
+    if began is None and _is_hidden(int(process)):
+        return None
+    return began != named.rpartition("-")[2]
 
 
 @cache
@@ -50,6 +53,19 @@ def _here() -> str | None:
         return f"{boot[:8]}.{(_PROC / 'self/ns/pid').stat().st_ino}"
     except OSError:
         return None
+
+
+def _is_hidden(process: int) -> bool:
+    """Whether there is such a process, of which `/proc` shows nothing (its option `hidepid`)."""
+    if (_PROC / str(process)).exists():
+        return False
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True
 
 
 def _began(process: int) -> str | None:

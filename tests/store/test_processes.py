@@ -6,9 +6,11 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
+from isslim.store import processes
 from isslim.store.processes import has_ended, process_token
 
 TELLING = "from isslim.store.processes import process_token; print(process_token(), flush=True)"
@@ -45,6 +47,16 @@ def test_process_has_ended_when_the_kernel_says_so() -> None:
 def test_id_that_is_used_again_is_of_another_process() -> None:
     random, here, process, began = process_token().split("-")
     assert has_ended(f"{random}-{here}-{process}-{int(began) - 1}") is True
+
+
+def test_of_processes_that_the_system_hides_nobody_can_tell(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    token = process_token()
+    ended = subprocess.run([sys.executable, "-c", TELLING], stdout=subprocess.PIPE, text=True)
+    monkeypatch.setattr(processes, "_PROC", tmp_path)  # as `hidepid` shows those of other users
+    assert has_ended(token) is None
+    assert has_ended(ended.stdout.strip()) is True
 
 
 @pytest.mark.parametrize("token", ["", "token", "0123456789abcdef", "a-b", "a-b-c-d", "a---", "-"])
