@@ -12,7 +12,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -88,11 +88,13 @@ class PlainClient:
 
     Args:
         url: such as `http://127.0.0.1:8000`.
+        headers: of every request, besides.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, headers: Mapping[str, str] | None = None) -> None:
         address = urlsplit(url)
-        self._host = address.netloc
+        sent = {"host": address.netloc, "content-type": "application/json"} | dict(headers or {})
+        self._headers = "".join(f"{name}: {value}\r\n" for name, value in sent.items())
         self._socket = socket.create_connection((address.hostname, address.port), timeout=60)
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
@@ -147,7 +149,7 @@ class PlainClient:
 
     def _send(self, path: str, body: str) -> None:
         content = body.encode()
-        head = f"POST {path} HTTP/1.1\r\nhost: {self._host}\r\ncontent-type: application/json\r\n"
+        head = f"POST {path} HTTP/1.1\r\n{self._headers}"
         self._socket.sendall(f"{head}content-length: {len(content)}\r\n\r\n".encode() + content)
 
     def _more(self) -> bytes:

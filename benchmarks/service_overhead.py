@@ -68,9 +68,13 @@ def main() -> None:
         sys.stdout.write("".join(f"{key:24} {value:,.3f}\n" for key, value in result.items()))
 
 
-def publish(settings: StoreSettings, spec: LstmSpec) -> str:
-    """A model of random weights, compressed to half by the pipeline."""
-    folder = settings.home
+def write_model(folder: Path, spec: LstmSpec) -> UploadedFiles:
+    """A language model of random weights and its words, as files for an upload.
+
+    Args:
+        folder: that takes them.
+        spec: of the network.
+    """
     network = LstmLanguageModel(spec)
     network.initialise(0.05, torch.Generator().manual_seed(0))
     state = {
@@ -81,7 +85,13 @@ def publish(settings: StoreSettings, spec: LstmSpec) -> str:
     (folder / "words.txt").write_text(
         "\n".join(["<eos>", "<unk>", *(f"w{index}" for index in range(spec.vocabulary - 2))])
     )
-    inputs = UploadedFiles(model=folder / "model.pt", vocabulary=folder / "words.txt")
+    return UploadedFiles(model=folder / "model.pt", vocabulary=folder / "words.txt")
+
+
+def publish(settings: StoreSettings, spec: LstmSpec) -> str:
+    """A model of random weights, compressed to half by the pipeline."""
+    folder = settings.home
+    inputs = write_model(folder, spec)
     recipe = Recipe(
         name="load",
         budget=Budget(size_ratio=0.5),
