@@ -28,7 +28,7 @@ from tests.hostile.forms import forms
 from tests.hostile.protobufs import onnx_files
 
 EACH = settings(deadline=None, database=None, suppress_health_check=list(HealthCheck))
-FEW, MANY = settings(EACH, derandomize=True, max_examples=30), settings(EACH, max_examples=1500)
+FEW, MANY = settings(EACH, derandomize=True, max_examples=30), settings(EACH, max_examples=600)
 
 
 def is_json(content: bytes) -> bool:
@@ -45,7 +45,7 @@ FILES: dict[str, st.SearchStrategy[bytes]] = {
     "questions": json_files(seeds.questions()),
     "text": word_lists(seeds.TEXT.splitlines()),
     "recipe": json_files(seeds.recipes()),
-    "vectors": npy_files(),
+    "vectors": npy_files() | st.sampled_from(seeds.vectors()),
 }
 UPLOAD = {
     "model": seeds.checkpoints()[:1],
@@ -127,7 +127,7 @@ def test_every_reader_has_structures_to_read(readers: Readers) -> None:
 @pytest.mark.parametrize("name", FILES)
 @pytest.mark.filterwarnings("ignore")
 def test_changed_files_are_refused_by_name(name: str, readers: Readers) -> None:
-    assert False in readers.check(name, FEW)
+    assert readers.check(name, FEW) == {True, False}
 
 
 @pytest.mark.slow
