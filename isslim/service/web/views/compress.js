@@ -1,6 +1,7 @@
 // From files to a job: sorted, inspected within seconds, and started with one budget.
 import {
   html,
+  download,
   List,
   route,
   useRef,
@@ -24,19 +25,17 @@ import {
 
 // A place to drop files, or to choose them: they are kept until the screen that takes them is there.
 
-export const dropped = { files: [], options: {} };
+let dropped = [[]];
+const pass = (...files) => {
+  dropped = files;
+  location.hash = '#/compress';
+};
 
-export function Drop({ take }) {
+export function Drop({ take = pass }) {
   const [over, setOver] = useState(false);
   const field = useRef();
   const accept = (files) => {
-    if (!files.length) return;
-    if (take) {
-      take([...files]);
-      return;
-    }
-    dropped.files = [...files];
-    location.hash = '#/compress';
+    if (files.length) take([...files]);
   };
   const drop = (event) => {
     event.preventDefault();
@@ -54,6 +53,28 @@ export function Drop({ take }) {
         accept(event.target.files);
         event.target.value = '';
       }} /></label></p></div>`;
+}
+
+// Where there are no files yet: what is taken, and an example whose files are as if dropped.
+const EXAMPLE = ['model.safetensors', 'words.txt', 'calibration.txt', 'held-out.txt'];
+
+export function Empty({ take = pass }) {
+  const [state, setState] = useState({});
+  const begin = async () => {
+    setState({ busy: true });
+    try {
+      const files = EXAMPLE.map(async (name) => new File([await download(`/ui/example/${name}`)], name));
+      take(await Promise.all(files), { name: 'example', minutes: 0.5 });
+    } catch (problem) {
+      setState({ problem });
+    }
+  };
+  return html`<div class="columns">
+    <section><h2>${W.empty.own}</h2><ul>${W.empty.accepted.map((each) => html`<li>${each}</li>`)}</ul></section>
+    <section><h2>${W.empty.example}</h2><p>${W.empty.exampleText}</p>
+      <p><button class="primary" disabled=${state.busy} onClick=${begin}>${W.empty.begin}</button></p>
+      <${Problem} problem=${state.problem} />
+      <p class="muted small">${W.empty.demo} <code>isslim demo</code></p></section></div>`;
 }
 
 // Which field of the form a dropped file belongs in, by its name and its first bytes.
@@ -287,7 +308,7 @@ export function Compress() {
   const [kinds, setKinds] = useState([]);
   const [options, setOptions] = useState({ name: '', limit: 'quality', value: null, minutes: 5 });
   const [state, setState] = useState({});
-  const accept = async (files) => {
+  const accept = async (files, chosen) => {
     const all = [...entries.map((each) => each.file), ...files];
     const next = await sorted(
       all.filter(
@@ -295,15 +316,14 @@ export function Compress() {
       ),
     );
     const model = next.find((each) => each.field === 'model');
-    if (model) setOptions((before) => ({ ...before, name: before.name || nameOf(model.file) }));
+    if (model) setOptions((before) => ({ ...before, name: before.name || nameOf(model.file), ...chosen }));
     setEntries(next);
     setState({});
   };
   useEffect(() => {
     knownKinds().then(setKinds, (problem) => setState({ problem }));
-    if (dropped.files.length) accept(dropped.files.splice(0));
-    setOptions((before) => ({ ...before, ...dropped.options }));
-    dropped.options = {};
+    if (dropped[0].length) accept(...dropped);
+    dropped = [[]];
   }, []);
   const change = (next) => {
     setEntries(next);
@@ -335,6 +355,7 @@ export function Compress() {
   const busy = state.sending != null;
   return html`<h1>${W.compress.title}</h1><p class="lead">${W.compress.lead}</p>
     <${Drop} take=${accept} />
+    ${!entries.length && html`<${Empty} take=${accept} />`}
     ${
       entries.length > 0 &&
       html`

@@ -2,7 +2,6 @@
 import {
   html,
   useState,
-  download,
   get,
   isActive,
   kinds,
@@ -24,7 +23,7 @@ import {
   route,
   duration,
 } from '../page.js';
-import { Drop, dropped, Understood } from './compress.js';
+import { Drop, Empty, Understood } from './compress.js';
 import { CardTiles } from './model.js';
 import { Curve, Learning, allowed } from '../charts.js';
 
@@ -58,30 +57,6 @@ function ModelCard({ summary, known }) {
         : html`<${CardTiles} summary=${summary} metric=${metricOf(known, summary.metric)} />`
     }
     ${summary.random_inputs && html`<p class="small note">${W.home.random}</p>`}</a>`;
-}
-
-// Where there is no model yet: what a model is, and an example whose files are as if dropped.
-const EXAMPLE = ['model.safetensors', 'words.txt', 'calibration.txt', 'held-out.txt'];
-
-function Empty() {
-  const [state, setState] = useState({});
-  const begin = async () => {
-    setState({ busy: true });
-    try {
-      const files = EXAMPLE.map(async (name) => new File([await download(`/ui/example/${name}`)], name));
-      dropped.files = await Promise.all(files);
-      dropped.options = { name: 'example', minutes: 0.5 };
-      location.hash = '#/compress';
-    } catch (problem) {
-      setState({ problem });
-    }
-  };
-  return html`<div class="columns">
-    <section><h2>${W.empty.own}</h2><ul>${W.empty.accepted.map((each) => html`<li>${each}</li>`)}</ul></section>
-    <section><h2>${W.empty.example}</h2><p>${W.empty.exampleText}</p>
-      <p><button class="primary" disabled=${state.busy} onClick=${begin}>${W.empty.begin}</button></p>
-      <${Problem} problem=${state.problem} />
-      <p class="muted small">${W.empty.demo} <code>isslim demo</code></p></section></div>`;
 }
 
 // The place to drop a model, the jobs that run, the models that there are.
