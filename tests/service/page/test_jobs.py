@@ -78,11 +78,15 @@ def test_files_become_a_job_by_keyboard_alone(
 
 def typed(page: Page, trained: Trained) -> None:
     """From the files to a job that is cancelled."""
+    # Choosers are taken over from now on: asked for late, the browser's own dialog may be faster.
+    page.on("filechooser", lambda _: None)
     page.keyboard.press("Tab")
     expect(page.get_by_role("link", name="Skip to the content")).to_be_focused()
     page.keyboard.press("Enter")
+    expect(page.locator("main")).to_be_focused()
+    page.keyboard.press("Tab")
+    expect(page.locator("main input[type=file]")).to_be_focused()
     with page.expect_file_chooser() as chooser:
-        page.keyboard.press("Tab")
         page.keyboard.press("Space")
     chooser.value.set_files(files(trained))
     expect(page.get_by_role("heading", name="How much may be lost")).to_be_visible()

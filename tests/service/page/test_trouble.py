@@ -17,7 +17,7 @@ from tests.conftest import Published, Trained
 from tests.service.access.conftest import make_keys
 from tests.service.page.conftest import Seen, watched
 from tests.service.page.test_jobs import files, ready
-from tests.service.served import served
+from tests.service.served import served, service_and_worker
 
 pytestmark = pytest.mark.slow
 
@@ -123,3 +123,23 @@ def test_upload_that_is_too_large_is_refused_with_the_limit(
         alert(page, "too large")
         seen.picture("trouble-upload")
         expect(page.get_by_role("button", name="Start the job")).to_be_enabled()
+
+
+def test_job_that_failed_says_why_and_can_be_started_again(
+    browser: Browser, tmp_path: Path
+) -> None:
+    damaged = {"name": "damaged.pt", "mimeType": "", "buffer": b"no weights" * 50}
+    words = {"name": "words.txt", "mimeType": "", "buffer": b"<eos>\n<unk>\na\nb\nc\n"}
+    with service_and_worker(tmp_path / "home") as url, opened(browser, url) as seen:
+        page = seen.open("compress")
+        page.locator("main input[type=file]").set_input_files([damaged, words])  # type: ignore[list-item]
+        expect(page.get_by_label("What words.txt is")).to_have_value("vocabulary")
+        page.get_by_role("button", name="Start the job").click()
+        page.wait_for_url(re.compile("#/jobs/"))
+        state = page.locator(".lead").first
+        expect(state).to_have_text("failed")
+        alert(page, "damaged.pt|model|file")
+        seen.picture("trouble-failed")
+        page.get_by_role("button", name="Start it again").click()
+        expect(state).to_have_text(re.compile("waiting|running"))
+        expect(state).to_have_text("failed")
