@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from ipaddress import ip_address
+import re
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Annotated
 
@@ -11,7 +12,9 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from isslim.store.settings import PREFIX
 from isslim.types.access import RATE, read_keys
-from isslim.types.units import Bytes, Count, Unit
+from isslim.types.units import MOST_DAYS, Bytes, Count, Unit
+
+_HOST_NAME = re.compile(r"[^\s:/?#@*\[\]]+")
 
 
 def _holds_keys(path: Path | None) -> Path | None:
@@ -28,6 +31,39 @@ def _holds_keys(path: Path | None) -> Path | None:
     return path
 
 
+def _are_addresses(text: str) -> str:
+    """Refuses what no proxy's address can be: a misspelt one would be believed nothing."""
+    for each in filter(None, (part.strip() for part in text.split(","))):
+        if each != "*":
+            try:
+                ip_network(each)
+            except ValueError as error:
+                raise ValueError(
+                    f"expected addresses and networks such as 10.0.0.0/8, with commas between "
+                    f"them; {each[:60]!r} is none"
+                ) from error
+    return text
+
+
+def _are_names(text: str) -> str:
+    """Refuses what a `Host` is never compared with: it is looked at without its port."""
+    for each in filter(None, (part.strip() for part in text.split(","))):
+        if each != "*" and _HOST_NAME.fullmatch(each) is None and not _is_address(each):
+            raise ValueError(
+                f"expected names such as models.example.org, with commas between them; "
+                f"{each[:60]!r} is none: leave scheme, port, path and wildcards out"
+            )
+    return text
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ip_address(text)
+    except ValueError:
+        return False
+    return True
+
+
 class AccessSettings(BaseSettings):
     """Who may ask the service ([deploy.md](deploy.md#access))."""
 
@@ -38,7 +74,7 @@ class AccessSettings(BaseSettings):
         description="file of keys, a line `<name> <scopes> <SHA-256>` each, as `isslim keys new` "
         "prints it; read again when it changes. None: no key is asked for",
     )
-    allowed_hosts: Annotated[str, Unit("names")] = Field(
+    allowed_hosts: Annotated[str, AfterValidator(_are_names), Unit("names")] = Field(
         default="",
         description="where no key is asked for: further names by which the service may be "
         "addressed (`Host`), with commas between them; `*`: any, which lets web pages of strangers "
@@ -49,7 +85,7 @@ class AccessSettings(BaseSettings):
         description="path below which a reverse proxy shows the service, such as `/isslim`; the "
         "proxy may pass it on or take it off",
     )
-    trusted_proxies: Annotated[str, Unit("addresses")] = Field(
+    trusted_proxies: Annotated[str, AfterValidator(_are_addresses), Unit("addresses")] = Field(
         default="",
         description="addresses and networks of reverse proxies, with commas between them, whose "
         "`X-Forwarded-For` and `X-Forwarded-Proto` are believed; none: nobody's",
@@ -69,7 +105,7 @@ class AccessSettings(BaseSettings):
     )
     quota_jobs: Count = Field(default=50, description="jobs of one key, queued and running")
     quota_models: Count = Field(default=200, description="models of one key")
-    keep_audit_days: Annotated[float, Field(gt=0), Unit("days")] = Field(
+    keep_audit_days: Annotated[float, Field(gt=0, le=MOST_DAYS), Unit("days")] = Field(
         default=90.0, description="how long entries of the audit trail are kept"
     )
     keep_audit_entries: Count = Field(

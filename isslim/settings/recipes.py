@@ -19,10 +19,10 @@ class RecipeSettings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, extra="ignore", frozen=True)
 
-    epochs_limit: Annotated[float, Field(gt=0, allow_inf_nan=False), Unit("epochs")] = Field(
+    epochs_limit: Annotated[float, Field(gt=0, le=1e6), Unit("epochs")] = Field(
         default=1000.0, description="most `learn_epochs` of a recipe in the mode `learn`"
     )
-    minutes_limit: Annotated[float, Field(ge=0, allow_inf_nan=False), Unit("minutes")] = Field(
+    minutes_limit: Annotated[float, Field(ge=0, le=1e6), Unit("minutes")] = Field(
         default=1440.0,
         description="most `minutes` of distillation of a recipe in the mode `calibrate`; 0: the "
         "closed form alone",

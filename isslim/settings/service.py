@@ -52,7 +52,7 @@ class ServiceSettings(StoreSettings, TimingSettings, LogSettings, AccessSettings
         "physical cores that the container may use, with at least 512 MiB of "
         "`ISS_MEMORY_LIMIT_BYTES` for each",
     )
-    hang_seconds: Annotated[float, Field(ge=2, allow_inf_nan=False), Unit("seconds")] = Field(
+    hang_seconds: Annotated[float, Field(ge=2, le=86400), Unit("seconds")] = Field(
         default=30.0,
         description="after which one of several service processes whose event loop stands still "
         "is killed and replaced; each shows every second that it goes on",
@@ -66,12 +66,14 @@ class ServiceSettings(StoreSettings, TimingSettings, LogSettings, AccessSettings
         description="size of open graphs above which the least recently used model is closed; "
         "divided among the processes",
     )
-    threads: Count = Field(default=1, description="threads of one inference run")
+    threads: Annotated[Count, Field(le=1024)] = Field(
+        default=1, description="threads of one inference run"
+    )
     runs_at_once: Annotated[Count, DefaultText("the number of processors")] = Field(
         default_factory=processors,
         description="inference runs in parallel; divided among the processes, at least one each",
     )
-    waiting_limit: Annotated[int, Field(ge=0), Unit("count")] = Field(
+    waiting_limit: Annotated[int, Field(ge=0, le=1_000_000_000), Unit("count")] = Field(
         default=64,
         description="requests that may wait for a run, divided among the processes; more are "
         "refused with 503",
@@ -154,7 +156,7 @@ class ServiceSettings(StoreSettings, TimingSettings, LogSettings, AccessSettings
     latency_seconds: Seconds = Field(
         default=300.0, description="time limit of a latency comparison"
     )
-    shutdown_seconds: Annotated[int, Field(ge=1), Unit("seconds")] = Field(
+    shutdown_seconds: Annotated[int, Field(ge=1, le=86400), Unit("seconds")] = Field(
         default=5, description="how long a shutdown waits for requests to end"
     )
 

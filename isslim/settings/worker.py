@@ -14,7 +14,7 @@ from isslim.settings.recipes import RecipeSettings
 from isslim.settings.timing import TimingSettings
 from isslim.store.settings import StoreSettings
 from isslim.types.recipe import EVALUATION_NAME, StrictModel
-from isslim.types.units import Bytes, Count, DefaultText, Hours, Seconds, Unit
+from isslim.types.units import MOST_DAYS, Bytes, Count, DefaultText, Hours, Seconds, Unit
 
 MOST_MEMORY = "nine tenths of what machine and container have"
 MODEL_PLACE = "{model}"
@@ -78,7 +78,9 @@ class WorkerSettings(StoreSettings, TimingSettings, LogSettings, RecipeSettings)
     queue_poll_seconds: Seconds = Field(
         default=0.2, description="interval at which the queues are polled"
     )
-    job_memory_bytes: Annotated[int, Field(ge=0), Unit("bytes"), DefaultText(MOST_MEMORY)] = Field(
+    job_memory_bytes: Annotated[
+        int, Field(ge=0, le=1 << 60), Unit("bytes"), DefaultText(MOST_MEMORY)
+    ] = Field(
         default_factory=lambda: memory_bytes() * 9 // 10,
         description="memory that a job's or inspection's processes may take together; 0: no limit",
     )
@@ -99,7 +101,7 @@ class WorkerSettings(StoreSettings, TimingSettings, LogSettings, RecipeSettings)
         description="where uploads and bundles lie in remote storage: how long apart at least, the "
         "checkpoints of a job are put there, from which a worker on another machine goes on",
     )
-    keep_jobs_days: Annotated[float, Field(ge=0), Unit("days")] = Field(
+    keep_jobs_days: Annotated[float, Field(ge=0, le=MOST_DAYS), Unit("days")] = Field(
         default=0.0,
         description="after how many days the record of a job that has ended is removed, its model "
         "apart; 0: never",

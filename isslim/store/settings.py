@@ -21,7 +21,14 @@ STORAGES = ("s3", "s3a", "gs", "az", "azure", "adl", "abfs", "abfss", "http", "h
 
 def _is_a_folder_or_can_be(home: Path) -> Path:
     """Refuses a path that cannot become a folder, before a process fails at it in its middle."""
-    existing = next(each for each in (home.absolute(), *home.absolute().parents) if each.exists())
+    try:
+        existing = next(
+            each for each in (home.absolute(), *home.absolute().parents) if each.exists()
+        )
+    except OSError as error:
+        raise ValueError(
+            f"expected a folder, or a path to make one at ({error.strerror})"
+        ) from error
     if not existing.is_dir():
         raise ValueError(f"{existing} is a file: expected a folder, or a path to make one at")
     return home
@@ -79,7 +86,8 @@ class StoreSettings(BaseSettings):
         "those that were not opened for longest are removed",
     )
     upload_limit_bytes: Bytes = Field(default=2 << 30, description="largest single upload")
-    database_wait_seconds: Seconds = Field(
+    # SQLite counts milliseconds in 32 bits, and would not wait at all for longer.
+    database_wait_seconds: Annotated[Seconds, Field(le=2_000_000)] = Field(
         default=30.0,
         description="how long a statement waits while another process has SQLite's lock",
     )

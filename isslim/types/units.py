@@ -22,9 +22,12 @@ class DefaultText:
     text: str
 
 
-Bytes = Annotated[int, Field(ge=1), Unit("bytes")]
-Seconds = Annotated[float, Field(gt=0), Unit("seconds")]
-Hours = Annotated[float, Field(gt=0), Unit("hours")]
-Count = Annotated[int, Field(ge=1), Unit("count")]
+YEARS = 100
+"""Longest time of a setting: what the system's timers and calendars can hold."""
+Bytes = Annotated[int, Field(ge=1, le=1 << 60), Unit("bytes")]
+Seconds = Annotated[float, Field(gt=0, le=YEARS * 365 * 86400.0), Unit("seconds")]
+Hours = Annotated[float, Field(gt=0, le=YEARS * 365 * 24.0), Unit("hours")]
+MOST_DAYS = YEARS * 365.0
+Count = Annotated[int, Field(ge=1, le=1_000_000_000), Unit("count")]
 Url = Annotated[str, Unit("URL")]
 OptionalUrl = Annotated[str | None, Unit("URL")]

@@ -95,6 +95,59 @@ def test_bad_value_ends_the_worker_with_a_line(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("variable", "value", "expected"),
+    [
+        ("ISS_KEEP_UPLOADS_HOURS", "inf", "expected less than or equal to 876000"),
+        ("ISS_KEEP_JOBS_DAYS", "1e308", "expected less than or equal to 36500"),
+        ("ISS_SCORE_SECONDS", "nan", "expected less than or equal to 3153600000"),
+        ("ISS_SCORE_SECONDS", "1e12", "expected less than or equal to 3153600000"),
+        ("ISS_DATABASE_WAIT_SECONDS", "1e9", "expected less than or equal to 2000000"),
+        ("ISS_THREADS", "1000000000", "expected less than or equal to 1024"),
+        ("ISS_CACHE_BYTES", "9" * 40, "expected less than or equal to 1152921504606846976"),
+        ("ISS_JOB_MEMORY_BYTES", "9" * 40, "expected less than or equal to 1152921504606846976"),
+        ("ISS_TRUSTED_PROXIES", "10.0.0.1, 10.0.0.1/33", "'10.0.0.1/33' is none"),
+        ("ISS_TRUSTED_PROXIES", "proxy", "'proxy' is none"),
+        ("ISS_ALLOWED_HOSTS", "one.example,https://two.example", "'https://two.example' is none"),
+        ("ISS_ALLOWED_HOSTS", "one.example:8000", "'one.example:8000' is none"),
+        ("ISS_ALLOWED_HOSTS", "*.one.example", "'*.one.example' is none"),
+        ("ISS_HOME", "x" * 5000, "expected a folder, or a path to make one at (File name too long"),
+    ],
+)
+def test_value_that_would_fail_later_or_mean_nothing_is_refused(
+    variable: str, value: str, expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    field = variable.removeprefix("ISS_").lower()
+    settings = ServiceSettings if field in ServiceSettings.model_fields else WorkerSettings
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(SettingsRefused) as refused:
+        read(settings)
+    (issue,) = refused.value.issues
+    assert issue.startswith(f"{variable} is ")
+    assert expected in issue
+    assert len(issue) < 300
+
+
+def test_every_number_has_a_largest_value(monkeypatch: pytest.MonkeyPatch) -> None:
+    for settings in (ServiceSettings, WorkerSettings):
+        for field, info in settings.model_fields.items():
+            if not isinstance(info.get_default(call_default_factory=True), int | float):
+                continue
+            if isinstance(info.get_default(call_default_factory=True), bool):
+                continue
+            for value in ("inf", "1e300", "9" * 30):
+                monkeypatch.setenv(variable_of(field), value)
+                with pytest.raises(SettingsRefused, match=variable_of(field)):
+                    read(settings)
+            monkeypatch.delenv(variable_of(field))
+
+
+def test_addresses_and_names_are_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ISS_TRUSTED_PROXIES", "10.0.0.0/8, ::1,*")
+    monkeypatch.setenv("ISS_ALLOWED_HOSTS", "one.example, my_service,::1,*")
+    assert read(ServiceSettings).hosts == {"one.example", "my_service", "::1", "*"}
+
+
 def test_value_that_is_no_json_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ISS_CHILD_COMMAND", "python child.py" + "!" * 100)
     with pytest.raises(SettingsRefused) as refused:
