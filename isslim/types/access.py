@@ -112,7 +112,8 @@ def read_keys(text: str) -> tuple[list[KeyRecord], list[str]]:
     """
     found: dict[str, KeyRecord] = {}
     issues: list[str] = []
-    for number, line in enumerate(text.splitlines(), 1):
+    # Some editors put a byte order mark before the first line.
+    for number, line in enumerate(text.removeprefix("\ufeff").splitlines(), 1):
         if not line.strip() or line.lstrip().startswith("#"):
             continue
         try:

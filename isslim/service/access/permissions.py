@@ -78,7 +78,8 @@ _TABLE: tuple[tuple[str, str, frozenset[Scope]], ...] = (
     ("DELETE", "/aliases/*", COMPRESS),
     ("GET", "/audit", ADMIN),
 )
-"""Method, path, and the scopes of which a key needs one. `*` is a part of a path, `**` its rest.
+"""Method, path, and the scopes of which a key needs one. `*` is a part of a path, `**` its rest,
+which may be empty.
 `GET` is `HEAD` as well."""
 GRPC: dict[str, frozenset[Scope]] = {
     "ServerLive": OPEN,
@@ -165,5 +166,5 @@ class Permissions:
 
 
 def _pattern(path: str) -> re.Pattern[str]:
-    escaped = re.escape(path).replace(r"\*\*", r"(.+)").replace(r"\*", r"[^/]+")
+    escaped = re.escape(path).replace(r"\*\*", r".*").replace(r"\*", r"[^/]+")
     return re.compile(escaped, re.DOTALL)

@@ -75,6 +75,15 @@ def test_a_key_is_taken_from_both_headers(guarded: TestClient, keys: Keys) -> No
     assert guarded.post("/score", json=SCORE, headers=hashed).status_code == 401
 
 
+@pytest.mark.parametrize("ends", ["\n", "\r\n"])
+def test_a_file_of_any_editor_is_read(ends: str) -> None:
+    key = new_key()
+    line = line_of("lab", [Scope.READ], key)
+    found, issues = read_keys("\ufeff" + ends.join([line, "# a comment", ""]))
+    assert [(each.name, each.digest) for each in found] == [("lab", digest_of(key.encode()))]
+    assert issues == []
+
+
 def test_a_refused_body_is_not_read(guarded: TestClient) -> None:
     answer = guarded.post("/score", content=b"{" * 100, headers={"content-type": "text/plain"})
     assert answer.status_code == 401

@@ -164,3 +164,12 @@ def test_every_method_of_grpc_needs_a_key(published: Published, keys: Keys) -> N
                 assert status(method, wrong) == "PERMISSION_DENIED", method
             right = (("authorization", f"Bearer {keys.by_name['admin']}"),)
             assert status(method, right) not in ("UNAUTHENTICATED", "PERMISSION_DENIED"), method
+
+
+def test_a_list_of_no_files_needs_the_scope_of_files(guarded: TestClient, keys: Keys) -> None:
+    """The framework's `{name:path}` takes an empty name, too."""
+    for path in ("/models/x/files/", "/models/x/files//", "/v2/models/"):
+        assert Permissions(metrics_open=False).listed("GET", path) is not None
+    answer = guarded.get("/models/x/files/", headers=keys.headers("score"))
+    assert answer.status_code == 403
+    assert answer.json()["type"] == "missing-scope"
