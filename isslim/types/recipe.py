@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import ConfigDict, Field, field_validator, model_validator
 
 from isslim.types.budget import Budget as Budget
 from isslim.types.budget import StrictModel as StrictModel
@@ -38,8 +38,16 @@ def with_current_names(options: Mapping[str, Any]) -> dict[str, Any]:
     return {RENAMED.get(name, name): value for name, value in options.items()}
 
 
+FINITE = ConfigDict(allow_inf_nan=False)
+"""JSON has no other numbers: stored, they would come back as null, which means something else."""
+Name = Annotated[str, Field(max_length=1000)]
+"""Of an output or a token, which every answer that shows the recipe repeats."""
+
+
 class Check(StrictModel):
     """A perplexity that the sender measured, to check that the model was read as it was trained."""
+
+    model_config = FINITE
 
     perplexity: float = Field(
         gt=1,
@@ -76,6 +84,8 @@ class TimedShape(StrictModel):
 
 class Recipe(StrictModel):
     """All options of a compression. With the hashes of the inputs they identify the job."""
+
+    model_config = FINITE
 
     name: str = Field(
         description="name of the resulting model: at most 64 letters, digits, dots, underscores "
@@ -129,8 +139,9 @@ class Recipe(StrictModel):
         "worker's operator configured",
         examples=["output_change"],
     )
-    outputs: list[str] = Field(
+    outputs: list[Name] = Field(
         default=[],
+        max_length=1000,
         description="for a graph: the outputs that it is evaluated on; empty: all but the "
         "states that its caller carries over",
         examples=[["logits"]],
@@ -247,6 +258,7 @@ class Recipe(StrictModel):
     published_tokens: int | None = Field(
         default=None,
         ge=100,
+        le=10**12,
         description="tokens from the beginning of the held-out text on which the published "
         "figures are measured; null: all of it",
         examples=[None],
@@ -286,7 +298,7 @@ class Recipe(StrictModel):
     unit: Literal["auto", "word", "character"] = Field(
         default="auto", description="what a token of the vocabulary is", examples=["word"]
     )
-    start_token: str | None = Field(
+    start_token: Name | None = Field(
         default=None,
         description="token that starts a text; null: <bos>, <s>, <sos>, <eos>, </s> or a line "
         "break, if the vocabulary has one",

@@ -86,3 +86,35 @@ def test_recipe_without_minutes_takes_no_more_than_it_could_ask_for(
     assert _Distilled().minutes == 5.0
     monkeypatch.setenv("ISS_MINUTES_LIMIT", "2.5")
     assert _Distilled().minutes == 2.5
+
+
+@pytest.mark.parametrize(
+    ("recipe", "pointer"),
+    [
+        ('{"threshold": NaN}', "threshold"),
+        ('{"threshold": 1e400}', "threshold"),
+        ('{"check": {"perplexity": Infinity}}', "check/perplexity"),
+        ('{"published_tokens": 1000000000000000000000}', "published_tokens"),
+        (json.dumps({"start_token": "a" * 1001}), "start_token"),
+        (json.dumps({"outputs": ["a" * 1001]}), "outputs/0"),
+        (json.dumps({"outputs": ["a"] * 1001}), "outputs"),
+    ],
+)
+def test_recipe_that_could_not_be_stored_as_it_was_sent_is_refused(
+    recipe: str, pointer: str, client: TestClient
+) -> None:
+    job = client.post("/compress", files=FILES).json()["id"]
+    for place, answer in (
+        ("options", client.post("/compress", files=FILES, data={"options": recipe})),
+        (
+            "changes",
+            client.post(
+                f"/jobs/{job}/again",
+                content=f'{{"changes": {recipe}}}',
+                headers={"content-type": "application/json"},
+            ),
+        ),
+    ):
+        found = problem(answer, 422, "invalid-request")
+        assert [each["pointer"] for each in found["errors"]] == [f"/{place}/{pointer}"]  # type: ignore[attr-defined]
+    assert [each["id"] for each in client.get("/jobs").json()] == [job]
