@@ -30,6 +30,10 @@ def main(what: str, path: Path) -> int:
     except StoreError as refused:
         sys.stderr.write(f"{refused}\n")
         return 1
+    except OSError as error:
+        place = f" ({error.filename})" if error.filename else ""
+        sys.stderr.write(f"{path}: {error.strerror or error}{place}\n")
+        return 1
     sys.stdout.write(json.dumps(asdict(found)) + "\n")
     return 0
 

@@ -19,6 +19,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from isslim.store.errors import CorruptBundle, NotFound, StoreError
+from isslim.store.files import noticing_full_disk, sha256_of
 from isslim.store.integrity import MANIFEST, verify
 from isslim.store.settings import StoreSettings
 
@@ -41,7 +42,7 @@ class Backup:
         created_at: when it was made, in UTC.
         bundles: how many models.
         uploads: how many uploaded files.
-        left_out: bundles that were damaged, or deleted meanwhile.
+        left_out: bundles and uploads that were damaged, or deleted meanwhile.
     """
 
     format: int
@@ -59,20 +60,32 @@ def back_up(settings: StoreSettings, target: Path) -> Backup:
         target: a tar file (`.tar`), or a folder; it appears whole or not at all.
 
     Raises:
-        BackupRefused: when the home is not the embedded default, or the target exists.
+        BackupRefused: when the home is not the embedded default, or the target exists or lies in
+            the home.
+        OutOfSpace: when the disk is full; nothing was kept.
     """
     _refuse_other_stores(settings)
     if target.exists():
         raise BackupRefused(f"{target} exists: name a new file or folder")
     if not (settings.home / DATABASE).exists():
         raise BackupRefused(f"there is no {DATABASE} in {settings.home}: nothing to back up")
+    if target.resolve().is_relative_to(settings.home.resolve()):
+        raise BackupRefused(
+            f"{target} is in {settings.home}, which would be lost together with its backup: name a "
+            "file or folder outside it"
+        )
     target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=target.parent, prefix=".partial-") as folder:
+    with (
+        noticing_full_disk(target.name),
+        tempfile.TemporaryDirectory(dir=target.parent, prefix=".partial-") as folder,
+    ):
         made = Path(folder) / "home"
         found = _copy_home(settings.home, made)
         (made / HEAD).write_text(json.dumps(asdict(found), indent=2))
         if target.suffix == ".tar":
             packed = Path(folder) / "packed.tar"
+            # Files in a home may be readable for its owner alone, such as the key of states.
+            packed.touch(0o600)
             with tarfile.open(packed, "w") as tar:
                 tar.add(made, arcname=".")
             packed.rename(target)
@@ -124,7 +137,7 @@ def _copy_home(home: Path, made: Path) -> Backup:
         source.backup(target)
         _check(target, home / DATABASE)
     _copy_uploads(home, made)
-    left_out = sorted(_copy_bundles(home, made))
+    left_out = sorted((*_copy_bundles(home, made), *_without_damaged_uploads(made)))
     for path in home.iterdir():
         if path.is_file() and not path.name.startswith((DATABASE, ".partial-")):
             shutil.copy2(path, made / path.name)
@@ -133,8 +146,8 @@ def _copy_home(home: Path, made: Path) -> Backup:
     return Backup(
         format=FORMAT,
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
-        bundles=len(list((made / "artifacts" / "bundles").glob(f"*/{MANIFEST}"))),
-        uploads=len(list((made / "artifacts" / "uploads").glob("*"))),
+        bundles=len(_bundles(made)),
+        uploads=len(_uploads(made)),
         left_out=left_out,
     )
 
@@ -142,10 +155,18 @@ def _copy_home(home: Path, made: Path) -> Backup:
 def _copy_uploads(home: Path, made: Path) -> None:
     target = made / "artifacts" / "uploads"
     target.mkdir(parents=True, exist_ok=True)
-    for path in (home / "artifacts" / "uploads").glob("[0-9a-f]*"):
+    for path in _uploads(home):
         if not (target / path.name).exists():
             with suppress(FileNotFoundError):  # no longer needed, and removed
                 shutil.copy2(path, target / path.name)
+
+
+def _without_damaged_uploads(made: Path) -> Iterator[str]:
+    """Removes what a restore would refuse; yields what had to be left out."""
+    for path in _uploads(made):
+        if not _is_whole(path):
+            path.unlink()
+            yield path.name
 
 
 def _copy_bundles(home: Path, made: Path) -> Iterator[str]:
@@ -187,14 +208,39 @@ def _checked(folder: Path, source: Path) -> Backup:
         raise BackupRefused(f"{source} is no backup: there is no readable {HEAD}") from error
     if found.format != FORMAT:
         raise BackupRefused(f"{source} is a backup of format {found.format}; {FORMAT} is read here")
+    if not (folder / DATABASE).is_file():  # SQLite would make a new one
+        raise BackupRefused(f"{source} is not whole: {DATABASE} is missing")
     with closing(sqlite3.connect(folder / DATABASE)) as database:
         _check(database, source)
-    for manifest in (folder / "artifacts" / "bundles").glob(f"*/{MANIFEST}"):
+    bundles, uploads = _bundles(folder), _uploads(folder)
+    if (len(bundles), len(uploads)) != (found.bundles, found.uploads):
+        raise BackupRefused(
+            f"{source} is not whole: it holds {len(bundles)} models and {len(uploads)} uploads, "
+            f"where it was made with {found.bundles} and {found.uploads}"
+        )
+    for bundle in bundles:
         try:
-            verify(manifest.parent.name, manifest.parent)
+            verify(bundle.name, bundle)
         except CorruptBundle as damaged:
             raise BackupRefused(f"{source} is damaged: {damaged}") from damaged
+    for upload in uploads:
+        if not _is_whole(upload):
+            raise BackupRefused(f"{source} is damaged: the upload {upload.name} was changed")
     return found
+
+
+def _bundles(home: Path) -> list[Path]:
+    """The folders of published bundles."""
+    return [path.parent for path in (home / "artifacts" / "bundles").glob(f"*/{MANIFEST}")]
+
+
+def _uploads(home: Path) -> list[Path]:
+    return list((home / "artifacts" / "uploads").glob("[0-9a-f]*"))
+
+
+def _is_whole(upload: Path) -> bool:
+    """Whether an upload is what its name says."""
+    return sha256_of(upload) == upload.name
 
 
 def _check(database: sqlite3.Connection, path: Path) -> None:

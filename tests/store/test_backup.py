@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 import sqlite3
 import subprocess
@@ -26,6 +27,15 @@ from tests.conftest import Published
 TEXTS = {"model": "tiny", "texts": ["the cat sees the river", "no bird hears nothing"]}
 
 
+def uploaded(home: Path) -> UploadRef:
+    """An upload of one byte in a home."""
+    sha256 = hashlib.sha256(b"m").hexdigest()
+    path = home / "artifacts" / "uploads" / sha256
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(b"m")
+    return UploadRef(sha256=sha256, filename="m.pt", size_bytes=1)
+
+
 def compared(client: TestClient) -> object:
     """The scores of all variants, without what was timed."""
     answer = client.post("/score", json=TEXTS)
@@ -42,10 +52,7 @@ def test_restored_home_serves_what_the_first_one_does(
     shutil.rmtree(home / "artifacts" / "uploads", ignore_errors=True)
     settings = StoreSettings(home=home)
     queue = JobQueue(settings)
-    upload = home / "artifacts" / "uploads" / ("0" * 64)
-    upload.parent.mkdir(exist_ok=True)
-    upload.write_bytes(b"m")
-    model = UploadRef(sha256="0" * 64, filename="m.pt", size_bytes=1)
+    model = uploaded(home)
     job = queue.enqueue(CompressionRequest(model=model))
     with TestClient(create_app(ServiceSettings(home=home))) as client:
         before = compared(client)
@@ -81,6 +88,69 @@ def test_backup_that_is_damaged_makes_no_home(published: Published, tmp_path: Pa
     for wrong in (tmp_path / "other.tar", graph, tmp_path / "none.tar"):
         with pytest.raises(BackupRefused):
             restore(new, wrong)
+
+
+@pytest.mark.parametrize(
+    ("lost", "why"),
+    [
+        ("jobs.sqlite", r"jobs\.sqlite is missing"),
+        ("artifacts/uploads/*", "1 models and 0 uploads, where it was made with 1 and 1"),
+        ("artifacts/bundles/*/manifest.json", "0 models and 1 uploads"),
+    ],
+)
+def test_backup_that_lost_a_file_makes_no_home(
+    lost: str, why: str, published: Published, tmp_path: Path
+) -> None:
+    home = tmp_path / "home"
+    shutil.copytree(published.settings.home, home)
+    shutil.rmtree(home / "artifacts" / "uploads", ignore_errors=True)
+    uploaded(home)
+    JobQueue(StoreSettings(home=home)).close()
+    back_up(StoreSettings(home=home), tmp_path / "backup")
+    (path,) = (tmp_path / "backup").glob(lost)
+    path.unlink()
+    with pytest.raises(BackupRefused, match=why):
+        restore(StoreSettings(home=tmp_path / "new"), tmp_path / "backup")
+    assert list((tmp_path / "new").iterdir()) == []
+
+
+def test_damaged_upload_is_left_out_and_refused(tmp_path: Path) -> None:
+    settings = StoreSettings(home=tmp_path / "home")
+    JobQueue(settings).close()
+    sha256 = uploaded(settings.home).sha256
+    back_up(settings, tmp_path / "backup")
+    (tmp_path / "backup" / "artifacts" / "uploads" / sha256).write_bytes(b"x")
+    with pytest.raises(BackupRefused, match=f"the upload {sha256} was changed"):
+        restore(StoreSettings(home=tmp_path / "new"), tmp_path / "backup")
+    (settings.home / "artifacts" / "uploads" / sha256).write_bytes(b"x")
+    found = back_up(settings, tmp_path / "other.tar")
+    assert (found.uploads, found.left_out) == (0, [sha256])
+
+
+def test_backup_is_made_beside_the_home_and_for_its_owner(tmp_path: Path) -> None:
+    settings = StoreSettings(home=tmp_path / "home")
+    JobQueue(settings).close()
+    for target in (settings.home / "backup.tar", settings.home / "kept" / "backup"):
+        with pytest.raises(BackupRefused, match="outside it"):
+            back_up(settings, target)
+    assert not list(settings.home.glob("**/.partial-*"))
+    back_up(settings, tmp_path / "backup.tar")
+    assert (tmp_path / "backup.tar").stat().st_mode & 0o077 == 0
+
+
+def test_place_that_cannot_be_written_is_named_in_one_line(tmp_path: Path) -> None:
+    settings = StoreSettings(home=tmp_path / "home")
+    JobQueue(settings).close()
+    (tmp_path / "file").touch()
+    done = subprocess.run(
+        [sys.executable, "-m", "isslim.service.backup", "back-up", str(tmp_path / "file" / "x")],
+        env={"ISS_HOME": str(settings.home), "PYTHONPATH": ":".join(sys.path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert done.stderr == f"{tmp_path / 'file' / 'x'}: File exists ({tmp_path / 'file'})\n"
 
 
 def test_damaged_bundle_is_left_out_and_named(published: Published, tmp_path: Path) -> None:
