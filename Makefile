@@ -16,7 +16,7 @@ STAMP := $(VENV)/.installed
 # environment says.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: setup demo serve paper-small test check slow docs pictures site mutants sbom audit clean
+.PHONY: setup demo serve paper-small test check slow long docs pictures site mutants sbom audit clean
 
 setup: $(STAMP)
 
@@ -39,7 +39,7 @@ paper-small: setup  ## the paper's experiment at small size, in at most an hour;
 	$(RUN)/python -m benchmarks.paper.small --corpus $(CORPUS) $(ARGS)
 
 test: setup
-	OMP_NUM_THREADS=1 $(RUN)/pytest -n $(WORKERS) --dist loadfile -m 'not slow'
+	OMP_NUM_THREADS=1 $(RUN)/pytest -n $(WORKERS) --dist loadfile -m 'not slow and not long'
 
 check: setup
 	$(RUN)/ruff format --check .
@@ -51,6 +51,9 @@ slow: setup  ## the tests that take minutes
 	OMP_NUM_THREADS=1 $(RUN)/pytest -n $(WORKERS) --dist loadfile -m slow $(ALONE:%=--ignore=%)
 	OMP_NUM_THREADS=1 $(RUN)/pytest -n $(WORKERS) --dist loadfile -m slow $(BESIDE)
 	$(RUN)/pytest -m slow $(ALONE) $(BESIDE:%=--ignore=%)
+
+long: setup  ## the tests that only do more of what slow ones do
+	OMP_NUM_THREADS=1 $(RUN)/pytest -n $(WORKERS) --dist loadfile -m long
 
 docs: setup  ## the pages and pictures that are generated
 	$(RUN)/python -m isslim.settings > docs/configuration.md

@@ -9,8 +9,9 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -25,6 +26,14 @@ from tests.conftest import Trained, sentences
 from tests.uploads import stored
 
 STAGES = ("ingest", "calibrate", "search", "fine-tune", "export", "measure")
+
+
+def stages(slow: Sequence[str]) -> list[Any]:
+    """The stages as parameters: some for the slow tests, the others for the long ones."""
+    return [
+        pytest.param(each, marks=pytest.mark.slow if each in slow else pytest.mark.long)
+        for each in STAGES
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -125,8 +134,7 @@ def recipe(
     )
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize("stage", stages(("search", "measure")))
 def test_job_killed_in_any_stage_is_finished_by_the_next_worker(
     stage: str, house: House, upload: Path
 ) -> None:
@@ -188,8 +196,7 @@ def test_learning_job_killed_at_random_moments_ends_as_the_undisturbed_one(
         assert two.metrics["perplexity"] == pytest.approx(one.metrics["perplexity"], abs=0.1)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize("stage", stages(("calibrate", "export")))
 def test_job_cancelled_in_any_stage_leaves_nothing(stage: str, house: House, upload: Path) -> None:
     house.start()
     job = house.ask(upload, recipe("cancelled"))
@@ -200,13 +207,12 @@ def test_job_cancelled_in_any_stage_leaves_nothing(stage: str, house: House, upl
     assert house.queue.get(job.id).state is JobState.CANCELLED
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("stage", "precision", "minutes"),
     [
-        ("export", torch.float16, 0.0),
+        pytest.param("export", torch.float16, 0.0, marks=pytest.mark.slow),
         # What a full disk does to a checkpoint, training/test_full_disk.py shows in a second.
-        ("fine-tune", torch.float32, 0.02),
+        pytest.param("fine-tune", torch.float32, 0.02, marks=pytest.mark.long),
     ],
 )
 def test_full_disk_in_the_child_is_an_answer_and_leaves_nothing(
