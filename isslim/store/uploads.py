@@ -76,7 +76,8 @@ class UploadStore:
             # keeps it.
             stamp = _stamp(arriving)
             is_new = made is not None and (
-                upload.sha256 in made or not self._artifacts.exists(_name(upload.sha256))
+                upload.sha256 in made
+                or not await asyncio.to_thread(self._artifacts.exists, _name(upload.sha256))
             )
             await asyncio.to_thread(self._artifacts.move_in, _name(upload.sha256), arriving)
             if made is not None and is_new:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import fcntl
 import os
 import shutil
+import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -27,6 +29,7 @@ from isslim.store.integrity import MANIFEST
 from isslim.store.listing import LISTING_SECONDS, PATIENCE_SECONDS, RemoteListing
 from isslim.store.remote import S3_VARIABLES
 from isslim.store.settings import StoreSettings
+from isslim.store.uploads import UploadStore
 from tests.backends import Backend
 from tests.conftest import Published
 from tests.service.copies import publish_as
@@ -318,3 +321,35 @@ def test_half_bundle_in_remote_storage_is_none(
     time.sleep(LISTING_SECONDS)
     store.manifests()
     assert store.open(published.bundle_id).id == published.bundle_id
+
+
+def test_storage_that_hangs_does_not_keep_the_loop_from_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # takes connections, never answers
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{silent.getsockname()[1]}")
+        monkeypatch.setenv("AWS_ALLOW_HTTP", "true")
+        monkeypatch.setenv("AWS_ACCESS_KEY_ID", "k")
+        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "s")
+        settings = StoreSettings(home=tmp_path, artifacts_url="s3://b/p", storage_seconds=1)
+        store = UploadStore(settings)
+        longest = 0.0
+
+        async def content() -> AsyncIterator[bytes]:
+            yield b"m"
+
+        async def save() -> None:
+            with pytest.raises(StorageUnavailable):
+                await store.save(content(), "m.pt", made={})
+
+        async def go() -> None:
+            nonlocal longest
+            saving = asyncio.create_task(save())
+            while not saving.done():
+                before = time.monotonic()
+                await asyncio.sleep(0.01)
+                longest = max(longest, time.monotonic() - before)
+            await saving
+
+        asyncio.run(go())
+    assert longest < 0.5
