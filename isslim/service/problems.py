@@ -13,6 +13,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
 from pydantic import ValidationError
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.routing import Match
 from starlette.types import Receive, Scope, Send
 
@@ -293,6 +294,8 @@ def _of_http(request: Request, error: Exception) -> Response:
     if not isinstance(error, HTTPException):
         raise error
     path, cause = request.scope["path"], error.__cause__
+    if isinstance(cause, ClientDisconnect):
+        return _of_disconnect(request, cause)
     if isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         # The framework's spooling of an upload filled the disk, which it reports as a bad body.
         detail = "no room for the upload; free some and send it again"
@@ -304,9 +307,15 @@ def _of_http(request: Request, error: Exception) -> Response:
     return answer(path, describe(error.status_code, "http", error.detail, description), headers)
 
 
+def _of_disconnect(request: Request, _: Exception) -> Response:
+    """What the log and metrics hold of a sender who left in the middle of the body."""
+    return _answered(request, RequestError("client-left", "the connection was closed"))
+
+
 def install(app: FastAPI) -> None:
     """Registers the handlers, so that every error of a route is answered in its path's shape."""
     for root in (Exception, StoreError, RuntimeFault, RequestError):
         app.add_exception_handler(root, _answered)
     app.add_exception_handler(RequestValidationError, _of_invalid_parameters)
     app.add_exception_handler(HTTPException, _of_http)
+    app.add_exception_handler(ClientDisconnect, _of_disconnect)

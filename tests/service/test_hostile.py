@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -72,6 +73,44 @@ def test_endless_body_over_a_socket_is_refused(published: Published) -> None:
     with served(published.settings.home, {}) as url:
         problem(httpx.post(f"{url}/score", content=pieces(200), headers=JSON), 413, "too-large")
         assert httpx.post(f"{url}/score", json=ASK).status_code == 200
+
+
+LEFT = (
+    ("POST", "/score", "application/json"),
+    ("POST", "/generate", "application/json"),
+    ("POST", "/v1/completions", "application/json"),
+    ("POST", "/models/{model}/run", "application/json"),
+    ("POST", "/v2/models/{model}/infer", "application/json"),
+    ("PUT", "/aliases/{alias}", "application/json"),
+    ("POST", "/jobs/{job_id}/again", "application/json"),
+    ("POST", "/compress", "multipart/form-data; boundary=b"),
+)
+
+
+def test_sender_that_leaves_in_the_middle_of_a_body_is_no_fault(
+    published: Published, tmp_path: Path
+) -> None:
+    with served(published.settings.home, {}, tmp_path / "log") as url:
+        host, port = url.removeprefix("http://").split(":")
+        for method, path, kind in LEFT:
+            head = f"{method} {re.sub('{.*}', 'tiny', path)} HTTP/1.1\r\nhost: {host}\r\n"
+            head += f"content-type: {kind}\r\ncontent-length: 9999\r\n\r\n"
+            with socket.create_connection((host, int(port))) as sender:
+                sender.sendall(head.encode() + (b"{" if "json" in kind else next(form(0))))
+        limit = time.monotonic() + 20
+        expected = {
+            f'http_request_method="{method}",http_response_status_code="499",http_route="{path}"'
+            for method, path, _ in LEFT
+        }
+        while not all(each in (metrics := httpx.get(f"{url}/metrics").text) for each in expected):
+            assert time.monotonic() < limit, [each for each in expected if each not in metrics]
+            time.sleep(0.1)
+        assert 'http_response_status_code="500"' not in metrics
+        entries = {each["path"]: each["status"] for each in httpx.get(f"{url}/audit").json()}
+        assert {entries[path] for path in ("/compress", "/aliases/tiny", "/jobs/tiny/again")} == {
+            499
+        }
+    assert "Traceback" not in (tmp_path / "log").read_text()
 
 
 def test_full_disk_while_an_upload_arrives_is_told_and_leaves_nothing(
