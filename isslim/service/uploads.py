@@ -21,6 +21,8 @@ from isslim.types.kinds.uploads import UPLOAD_FIELDS, UploadField
 from isslim.types.recipe import Recipe
 
 CHUNK_BYTES = 1 << 20
+MAX_NAMED, MAX_DIGITS = 1000, 12
+"""Names of outputs in a recipe, and characters of each and of a token; digits of a number."""
 Queued = TypeVar("Queued")
 Value = TypeVar("Value")
 RECIPE = TypeAdapter(Recipe)
@@ -181,7 +183,8 @@ def accepted(field: str, recipe: Recipe, settings: ServiceSettings) -> Recipe:
         settings: with the operator's limits on epochs and minutes.
 
     Raises:
-        RequestError: when it names several limits; (recipe-too-long) when it asks for more.
+        RequestError: when it names several limits, or more than lists of jobs can repeat;
+            (recipe-too-long) when it asks for more.
     """
     limits = recipe.budget.limits
     if len(limits) > 1:
@@ -190,6 +193,7 @@ def accepted(field: str, recipe: Recipe, settings: ServiceSettings) -> Recipe:
             f"{field}: the budget names {len(limits)} limits ({', '.join(limits)}); name one",
         )
     _refuse_too_long(field, recipe, settings)
+    _refuse_too_large(field, recipe)
     return recipe
 
 
@@ -208,6 +212,25 @@ def _refuse_too_long(field: str, recipe: Recipe, settings: ServiceSettings) -> N
         raise RequestError(
             "recipe-too-long", detail, [{"pointer": f"/{field}/{name}", "detail": detail}]
         )
+
+
+def _refuse_too_large(field: str, recipe: Recipe) -> None:
+    """Refuses what would fill every answer that shows the recipe.
+
+    The recipe's own schema allows it, since recipes of earlier releases are read by it.
+    """
+    sizes = {
+        "outputs": (len(recipe.outputs), "names"),
+        "start_token": (len(recipe.start_token or ""), "characters"),
+        "published_tokens": (len(str(recipe.published_tokens or 0)), "digits"),
+    } | {f"outputs/{n}": (len(name), "characters") for n, name in enumerate(recipe.outputs)}
+    for name, (size, unit) in sizes.items():
+        most = MAX_DIGITS if unit == "digits" else MAX_NAMED
+        if size > most:
+            detail = f"{field}: `{name}` has {size:,} {unit}, and at most {most:,} are taken"
+            raise RequestError(
+                "invalid-request", detail, [{"pointer": f"/{field}/{name}", "detail": detail}]
+            )
 
 
 async def _chunks(file: UploadFile) -> AsyncIterator[bytes]:
