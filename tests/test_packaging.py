@@ -246,9 +246,16 @@ torch.save(trained().state_dict(), "tagger.pt")
 """What a user has before the README's program: a class, its weights, its data."""
 
 
-@pytest.mark.slow
+@pytest.mark.parametrize(
+    "more",
+    [
+        pytest.param(", minutes=0.05)", marks=pytest.mark.slow),
+        pytest.param(")", marks=pytest.mark.long),  # as it is, it learns for minutes
+    ],
+    ids=["briefly", "as it is"],
+)
 def test_installed_library_runs_the_readme_s_program_and_brings_no_server(
-    wheel: Path, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+    more: str, wheel: Path, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     python = environment(tmp_path_factory.mktemp("library"))
     options = ("-q", "--no-compile", "-c", ROOT / "constraints.txt")
@@ -257,6 +264,8 @@ def test_installed_library_runs_the_readme_s_program_and_brings_no_server(
     assert installed(python, unwanted, tmp_path) == "[]"
     blocks = re.findall(r"^```python\n(.*?)^```$", (ROOT / "README.md").read_text(), re.M | re.S)
     (program,) = [block for block in blocks if "isslim.compress(" in block]
+    assert "budget=0.02)" in program
+    program = program.replace("budget=0.02)", f"budget=0.02{more}")
     shutil.copy(ROOT / "examples" / "tagger.py", tmp_path)
     ending = "print(type(module).__name__, module.encoder.hidden_size < 48)\n"
     (tmp_path / "program.py").write_text(PRELUDE + program + ending)
