@@ -179,11 +179,13 @@ class AppContext:
             self.metrics.jobs.note(counts, oldest, workers)
 
     def check_readable(self) -> dict[str, int]:
-        """Looks whether database and storage can be read; returns the number of jobs by state.
+        """Looks whether database, storage and keys can be read; returns the jobs by state.
 
         Raises:
-            StoreError: when one of them cannot.
+            StoreError: when database or storage cannot.
+            RequestError: (keys-unreadable) when the file of keys cannot.
         """
+        self.access.check_readable()
         counts = self.queue.counts()
         self.database_check.raise_damage()
         self.models.bundles.check_readable()

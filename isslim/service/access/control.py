@@ -63,6 +63,15 @@ class AccessControl:
             return Caller(UNKNOWN, _NOTHING, remote)
         return Caller(found.name, found.scopes, remote, found.limits, found.digest)
 
+    def check_readable(self) -> None:
+        """Looks whether the file of keys, if there is one, can be read.
+
+        Raises:
+            RequestError: (keys-unreadable) when nobody can be let in.
+        """
+        if self._keys is not None:
+            self._keys.check_readable()
+
     def is_current(self, caller: Caller) -> bool:
         """Whether the key of a caller who was let in is still in force, with the same scopes.
 

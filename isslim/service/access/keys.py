@@ -41,6 +41,14 @@ class KeyRing:
         found = keys.get(digest)
         return found if found is not None and hmac.compare_digest(found.digest, digest) else None
 
+    def check_readable(self) -> None:
+        """Looks whether anybody can be let in.
+
+        Raises:
+            RequestError: (keys-unreadable) as of `find`.
+        """
+        self._current()
+
     def of_digest(self, digest: str) -> KeyRecord | None:
         """The line of a key that was let in before; None: it was removed since.
 

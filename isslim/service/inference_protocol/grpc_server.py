@@ -205,7 +205,7 @@ class _InferenceService:
     async def _server_ready(self, request: Any, call: Call) -> Any:
         try:
             await run_in_threadpool(self._context.check_readable)
-        except StoreError:
+        except (StoreError, RequestError):
             return self._types["ServerReadyResponse"](ready=False)
         return self._types["ServerReadyResponse"](ready=True)
 

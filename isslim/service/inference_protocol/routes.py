@@ -40,7 +40,7 @@ from isslim.service.inference_protocol.parameters import TIMEOUT as TIMEOUT_PARA
 from isslim.service.inference_protocol.parameters import RunParameters
 from isslim.service.model_reference import ModelReference
 from isslim.service.parameters import TIMEOUT
-from isslim.service.problems import problem_of
+from isslim.service.problems import RequestError, problem_of
 from isslim.store.errors import StoreError
 
 router = APIRouter(prefix="/v2", tags=["inference protocol"])
@@ -106,10 +106,10 @@ async def get_live() -> ServerLive:
     responses={503: {}},
 )
 def get_ready(context: Context) -> ServerReady | Response:
-    """As `/health/ready`: database and storage can be read."""
+    """As `/health/ready`: database, storage and keys can be read."""
     try:
         context.check_readable()
-    except StoreError as error:
+    except (StoreError, RequestError) as error:
         problem = problem_of(error)
         body = {"ready": False, "live": True, "error": problem.detail}
         return JSONResponse(body, 503, {"retry-after": "1"})

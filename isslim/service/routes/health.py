@@ -31,7 +31,7 @@ async def check_live(http: Request) -> Response:
     responses={503: {"model": ProblemDocument, "description": "It cannot, and why"}},
 )
 def check_ready(context: Context) -> Health:
-    """Ok when database and storage can be read; anything else is a problem document.
+    """Ok when database, storage and keys can be read; anything else is a problem document.
 
     Where no worker lives, models are served nevertheless: it is among the warnings.
     """

@@ -24,6 +24,7 @@ from isslim.service.ownership import Asking, admit_jobs, job_of
 from isslim.service.parameters import JobId
 from isslim.service.problems import RequestError
 from isslim.service.routing import checked_router
+from isslim.store.errors import StoreError
 from isslim.types.jobs import AgainRequest, Job
 from isslim.types.recipe import Recipe
 from isslim.types.schemas.problems import ProblemDocument
@@ -177,7 +178,8 @@ async def follow_job(
 ) -> Response:
     """An event `job` with the whole job, as `GET /jobs/{job_id}` answers it, at every change.
 
-    The stream ends with the job, with the service, or when its key is withdrawn. A comment is sent
+    The stream ends with the job, with the service, when its key is withdrawn, and where the job
+    cannot be read any more. A comment is sent
     where nothing else is for 5 seconds.
     """
     if job.state.ended and last_event_id == _event_id(job.model_dump_json()):
@@ -198,8 +200,13 @@ async def _events(
     """
     known, last_sent = last_event_id, time.monotonic()
     yield format_sse_event(retry=RETRY_MS)
-    while not context.ending.is_set() and context.access.is_current(caller):
-        job = await run_in_threadpool(job_of, context, caller, job_id)
+    while not context.ending.is_set():
+        try:
+            if not context.access.is_current(caller):
+                return
+            job = await run_in_threadpool(job_of, context, caller, job_id)
+        except (RequestError, StoreError):
+            return  # an answer that has begun has no other status: who connects again is told
         body = job.model_dump_json()
         event_id = _event_id(body)
         if event_id != known:

@@ -125,8 +125,15 @@ def test_file_is_in_force_as_soon_as_it_changes(
         assert answer.status_code == 503
         assert answer.json()["type"] == "keys-unreadable"
         assert str(tmp_path) not in answer.text
+        for path in ("/health/ready", "/v2/health/ready"):
+            answer = client.get(path)
+            assert answer.status_code == 503, path
+            assert "cannot read its file of keys" in answer.text
+            assert str(tmp_path) not in answer.text
+        assert client.get("/health/live").status_code == 200
         keys.file.write_text(line_of("first", [Scope.READ], first))
         assert (status(first), status(second)) == (200, 401)
+        assert client.get("/health/ready").status_code == 200
 
 
 def test_without_a_file_an_empty_key_is_fine(client: TestClient) -> None:

@@ -381,22 +381,33 @@ def test_a_model_is_its_jobs_owners(tmp_path: Path) -> None:
     records.close()
 
 
-def test_following_ends_when_the_key_is_withdrawn(
-    house: House, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("lost", ["key", "file of keys", "job"])
+def test_following_ends_when_there_is_nothing_to_follow_by(
+    lost: str, house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(job_routes, "POLL_SECONDS", 0.01)
     job = house.compress("ann").json()["id"]
     context = house.client.app.state.context  # type: ignore[attr-defined]
     caller = context.access.caller(b"", house.keys.by_name["ann"].encode(), "")
 
+    def lose() -> None:
+        lines = house.keys.file.read_text().splitlines()
+        if lost == "key":
+            kept = [line for line in lines if not line.startswith("ann ")]
+            house.keys.file.write_text("\n".join(kept))
+        elif lost == "file of keys":
+            house.keys.file.rename(house.keys.file.with_name("away"))
+        else:
+            context.queue.cancel(job)
+            with context.queue.records.engine.begin() as connection:
+                connection.execute(JOBS.delete())
+
     async def follow() -> int:
         events = 0
         async for _ in job_routes._events(context, caller, job, None):
             events += 1
             if events == 2:
-                lines = house.keys.file.read_text().splitlines()
-                kept = [line for line in lines if not line.startswith("ann ")]
-                house.keys.file.write_text("\n".join(kept))
+                lose()
         return events
 
     assert asyncio.run(asyncio.wait_for(follow(), 20)) == 2
