@@ -11,9 +11,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from isslim.runtime.opening import devices
-from isslim.settings.environment import SettingsRefused, read
+from isslim.settings.environment import issues_with, read
 from isslim.settings.process_metrics import runtime_version
 from isslim.settings.service import ServiceSettings
+from isslim.settings.worker import WorkerSettings
 from isslim.store.errors import Unavailable
 from isslim.store.liveness import locks_of
 from isslim.store.probe import database_state, storage_state
@@ -30,14 +31,12 @@ LEAST_BYTES = 1 << 30
 
 def findings() -> Iterator[Finding]:
     """Settings, database, storage, workers and devices; wrong settings leave out the others."""
-    try:
-        settings = read(ServiceSettings)
-    except SettingsRefused as refused:
+    issues = issues_with(ServiceSettings, WorkerSettings)
+    if issues:
         advice = "correct or unset the variables; `python -m isslim.settings` lists them"
-        yield Finding(
-            subject="settings", state="wrong", detail="; ".join(refused.issues), advice=advice
-        )
+        yield Finding(subject="settings", state="wrong", detail="; ".join(issues), advice=advice)
         return
+    settings = read(ServiceSettings)
     home = settings.home.absolute()
     is_made = home.exists()
     yield Finding(

@@ -88,6 +88,21 @@ def read(settings: type[Settings]) -> Settings:
     return found
 
 
+def issues_with(*each: type[BaseSettings]) -> list[str]:
+    """What processes of these settings would end with, every issue once.
+
+    Args:
+        each: their classes.
+    """
+    found: list[str] = []
+    for settings in each:
+        try:
+            read(settings)
+        except SettingsRefused as refused:
+            found += refused.issues
+    return list(dict.fromkeys(found))
+
+
 def read_or_exit(settings: type[Settings], program: str) -> Settings:
     """The settings of a process, or its end with a line on standard error for each issue.
 
