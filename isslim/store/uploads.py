@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import os
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from pathlib import Path, PurePath
@@ -108,9 +109,19 @@ class UploadStore:
             raise StoreError(f"upload '{upload.filename}' was changed in storage; send it again")
         return target
 
-    def holds(self, upload: UploadRef) -> bool:
-        """Whether an upload is in storage, to look before a job is queued on it."""
-        return self._artifacts.exists(_name(upload.sha256))
+    def renew(self, upload: UploadRef) -> bool:
+        """Whether an upload is in storage, to look before a job is queued on it.
+
+        It counts as recent from now on: garbage collection may have looked at the jobs before.
+        Remote storage renews no file without sending it again.
+        """
+        if self._artifacts.folder is None:
+            return self._artifacts.exists(_name(upload.sha256))
+        try:
+            os.utime(self._artifacts.folder / _name(upload.sha256))
+        except FileNotFoundError:
+            return False
+        return True
 
     def forget(self, made: Made) -> None:
         """Removes what a refused request has brought, unless another has sent the same since.

@@ -77,17 +77,17 @@ def test_refused_upload_removes_only_what_its_own_request_brought(
     asyncio.run(store.save(pieces(b"other"), "z", made=stranger))
     assert (len(mine), len(stranger)) == (1, 1)  # the same content was there
     store.forget(stranger)
-    assert store.holds(ref)
+    assert store.renew(ref)
     # Nor does mine, once it was sent again by another: that request counts on it.
     asyncio.run(store.save(pieces(b"abc"), "y", made=another))
     store.forget(mine)
-    assert store.holds(ref)
+    assert store.renew(ref)
     alone = dict[str, tuple[int, int]]()
     last = asyncio.run(store.save(pieces(b"alone"), "x", made=alone))
     asyncio.run(store.save(pieces(b"alone"), "x", made=alone))  # twice in one request
     store.forget(alone)
     # Who sent what lies in remote storage last cannot be told: garbage is collected there.
-    assert store.holds(last) == (settings.artifacts_url is not None)
+    assert store.renew(last) == (settings.artifacts_url is not None)
 
 
 def test_sweep_removes_old_uploads_that_no_job_needs(settings: StoreSettings) -> None:
@@ -98,6 +98,18 @@ def test_sweep_removes_old_uploads_that_no_job_needs(settings: StoreSettings) ->
     store.collect_garbage({needed}, older_than_seconds=0)
     assert files(settings) == [f"artifacts/uploads/{needed}"]
     assert other != needed
+
+
+def test_upload_on_which_another_job_is_queued_is_recent_again(tmp_path: Path) -> None:
+    settings = StoreSettings(home=tmp_path)
+    store = UploadStore(settings)
+    kept, gone = (asyncio.run(store.save(pieces(each), "m")) for each in (b"kept", b"gone"))
+    for each in (kept, gone):
+        os.utime(tmp_path / "artifacts" / "uploads" / each.sha256, (0, 0))
+    assert store.renew(kept)
+    store.collect_garbage(set())  # of a worker that looked at the jobs before
+    assert files(settings) == [f"artifacts/uploads/{kept.sha256}"]
+    assert not store.renew(gone)
 
 
 def test_sweep_removes_what_a_killed_service_left_of_an_arrival(settings: StoreSettings) -> None:

@@ -127,7 +127,7 @@ def _queue_again(context: AppContext, caller: Caller, job_id: str, changes: dict
     except ValidationError as error:
         raise intake.refusal("changes", error) from error
     recipe = intake.accepted("changes", recipe, context.settings)
-    gone = [each.filename for each in before.uploads if not context.uploads.holds(each)]
+    gone = [each.filename for each in before.uploads if not context.uploads.renew(each)]
     if gone:
         raise RequestError(
             "uploads-gone",
