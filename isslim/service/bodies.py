@@ -94,7 +94,8 @@ async def json_content(request: Request) -> bytes:
     try:
         codecs.utf_8_decode(content, "strict", True)
     except UnicodeDecodeError as error:
-        raise HTTPException(400, "There was an error parsing the body") from error
+        place = f"byte {error.start} is {content[error.start]:#04x}"
+        raise HTTPException(400, f"The body is not in UTF-8, as JSON has to be: {place}") from error
     return content.removeprefix(codecs.BOM_UTF8)
 
 

@@ -152,6 +152,17 @@ def test_values_that_no_text_or_token_can_have_are_refused(client: TestClient) -
         problem(client.post("/score", content=body, headers=JSON), 422, "invalid-request")
 
 
+def test_body_that_is_not_utf8_is_said_to_be(client: TestClient) -> None:
+    text = '{"model": "tiny", "texts": ["the cat"]}'
+    for content, place in (
+        (text.encode("utf-16"), "byte 0 is 0xff"),
+        (text.replace("c", "ç").encode("latin-1"), "byte 33 is 0xe7"),
+    ):
+        found = problem(client.post("/score", content=content, headers=JSON), 400, "http")
+        assert f"not in UTF-8, as JSON has to be: {place}" in str(found["detail"])
+    assert client.post("/score", content=text.encode("utf-8-sig"), headers=JSON).status_code == 200
+
+
 def test_answers_are_bounded(client: TestClient) -> None:
     problem(
         client.post("/score", json={**ASK, "variants": ["original"] * 2}), 422, "invalid-request"
