@@ -67,23 +67,25 @@ def page_files() -> Mapping[str, PageFile]:
     return found
 
 
+_JOINED = re.compile(r"(?<=[(\[{,])\n|(?<==>)\n|(?<=>)\n(?=[<$])|\n(?=[.?:&|+)\]}])")
+"""Ends of lines that mean nothing: code goes on, or an element follows another."""
+
+
 def squeezed(text: str) -> str:
     """A script without remarks and without indentation.
 
-    Both are for those who read the files: a tenth of what would be sent. Lines stay lines, but for
-    lists of imports; in a template they are space between elements. A remark behind code is one
-    that holds no quotes.
+    Both are for those who read the files: a tenth of what would be sent. A line stays one where its
+    end means something: not within brackets, before an operator, or between two elements. A remark
+    behind code is one that holds no quotes.
     """
     lines = (re.sub(r"(?<=[;,{]) // [^'\"`]*$", "", line.strip()) for line in text.splitlines())
     whole = "\n".join(line for line in lines if line and not line.startswith("//")) + "\n"
-    return re.sub(
-        r"^import \{\n[^}]*", lambda found: found[0].replace("\n", ""), whole, flags=re.MULTILINE
-    )
+    return _JOINED.sub("", whole)
 
 
 def squeezed_style(text: str) -> str:
     """A style sheet as `squeezed`, and without the spaces around what separates."""
-    return re.sub(r"(?<=[:;,{]) | (?=\{)|;? (?=\})", "", squeezed(text))
+    return re.sub(r"(?<=[:;,{]) | (?=\{)|;? (?=\})|(?<=\})\n(?=.)", "", squeezed(text))
 
 
 _SQUEEZED = {".js": squeezed, ".css": squeezed_style}

@@ -61,6 +61,9 @@ def test_page_is_small() -> None:
 def test_what_is_left_out_is_for_readers_alone() -> None:
     text = "// a remark\n  const a = `x\n    y`; // another\n\nconst b = 'p; // q';\n"
     assert squeezed(text) == "const a = `x\ny`;\nconst b = 'p; // q';\n"
+    code = "const a = [\n  b(\n    c,\n  ),\n]\n  .map((d) =>\n    e);\nf();\n"
+    assert squeezed(code) == "const a = [b(c,),].map((d) =>e);\nf();\n"
+    assert squeezed("html`<p>\n  <b>x y</b>\n  z</p>`;\n") == "html`<p><b>x y</b>\nz</p>`;\n"
     assert squeezed("import {\n  a,\n  b,\n} from './x.js';\n") == "import {a,b,} from './x.js';\n"
     style = "main > a, b :hover { margin: 0 1px; content: '\\2713  '; }\n"
     assert squeezed_style(style) == "main > a,b :hover{margin:0 1px;content:'\\2713  '}\n"
