@@ -89,15 +89,11 @@ export function upload(path, form, progress) {
     request.upload.onprogress = (event) => event.lengthComputable && progress(event.loaded / event.total);
     request.onerror = () => reject(new TypeError('network'));
     request.onload = () => {
-      let found = {};
-      try {
-        found = JSON.parse(request.responseText);
-      } catch {
-        /* a proxy's page */
-      }
-      if (request.status === 401) asks.dispatchEvent(new Event('key'));
-      if (request.status < 400) resolve(found);
-      else reject(new Refusal(request.status, found, request.getResponseHeader('retry-after')));
+      const after = request.getResponseHeader('retry-after') || '';
+      const { status } = request;
+      const response = new Response(request.response, { status, headers: { 'retry-after': after } });
+      if (response.ok) resolve(response.json());
+      else refused(response).then(reject);
     };
     request.send(form);
   });
@@ -125,10 +121,11 @@ export async function stream(method, path, { json, signal, lastId }, heard) {
   }
 }
 
+export const isActive = ({ state }) => state === 'queued' || state === 'running';
+
 // Follows a job to its end, whatever happens to the connection or the service on the way.
 export function followJob(id, heard, lost) {
   const ended = new AbortController();
-  const states = new Set(['queued', 'running']);
   (async () => {
     for (let lastId = '', active = true; active && !ended.signal.aborted;) {
       try {
@@ -138,14 +135,14 @@ export function followJob(id, heard, lost) {
           { signal: ended.signal, lastId },
           (_, job, eventId) => {
             lastId = eventId;
-            active = states.has(job.state);
+            active = isActive(job);
             lost(null);
             heard(job);
           },
         );
       } catch (problem) {
         if (ended.signal.aborted) return;
-        if (problem instanceof Refusal && problem.status < 500) {
+        if (problem instanceof Refusal && problem.status < 500 && !problem.after) {
           lost(problem, true);
           return;
         }

@@ -24,12 +24,21 @@ const LINKS = [
   ['health', W.nav.health],
 ];
 
+// A part of an address that somebody cut short stands for itself.
+function decoded(part) {
+  try {
+    return part && decodeURIComponent(part);
+  } catch {
+    return part;
+  }
+}
+
 function place() {
   const [path, query] = location.hash.replace(/^#\/?/, '').split('?');
   for (const [pattern, module, name] of ROUTES) {
     const found = pattern.exec(path);
     if (found) {
-      const parts = found.slice(1).map((each) => each && decodeURIComponent(each));
+      const parts = found.slice(1).map(decoded);
       return { path, module, name, parts, query: new URLSearchParams(query) };
     }
   }

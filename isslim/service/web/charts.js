@@ -212,7 +212,7 @@ export function TradeOff({ manifest, metric, kind }) {
     ];
     return { cells, emphasis: variant.recommended };
   });
-  const table = html`<${Table} label=${W.tradeoff.table} head=${W.tradeoff.head(metric.label)} rows=${rows} numbers=${[1, 2, 3, 4, 5, 6]} />`;
+  const table = html`<${Table} label=${W.tradeoff.table} head=${W.tradeoff.head(W.changeOf(metric))} rows=${rows} numbers=${[1, 2, 3, 4, 5, 6]} />`;
   if (places.length < 2) return html`<p class="muted">${W.tradeoff.nothing}</p>${table}`;
   const limit = allowed(manifest.recipe, kind);
   const box = { left: 52, right: width - 16, top: 34, bottom: 330 };
@@ -286,7 +286,7 @@ export function Curve({ points, whole, metric, limit, published, pick, pickName 
       ...(pick ? [html`<button class="quiet" onClick=${() => pick(each)}>${pickName}</button>`] : []),
     ],
   }));
-  const head = [...W.curve.head(metric.label), ...(pick ? [W.curve.make] : [])];
+  const head = [...W.curve.head(W.changeOf(metric)), ...(pick ? [W.curve.make] : [])];
   const table = html`<details><summary>${W.curve.asTable(points.length)}</summary>
     <${Table} label=${W.curve.table} head=${head} rows=${rows} numbers=${[1, 2, 3]} /></details>`;
   const most =

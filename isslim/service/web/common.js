@@ -24,7 +24,7 @@ export function Problem({ problem, again }) {
 
 // In place of a screen whose content is not there yet, or cannot be had.
 export const Waiting = ({ title, problem, again }) =>
-  html`<h1>${title}</h1>${
+  html`${title && html`<h1>${title}</h1>`}${
     problem ? html`<${Problem} problem=${problem} again=${again} />` : html`<p class="muted">${W.loading}</p>`
   }`;
 
@@ -197,5 +197,4 @@ export const choicesOf = (models) =>
 
 export const Options = ({ of }) => of.map(({ key, label }) => html`<option value=${key}>${label}</option>`);
 
-export const isActive = ({ state }) => state === 'queued' || state === 'running';
 export const primaryOf = (records) => records.find((each) => each.primary) || records[0];

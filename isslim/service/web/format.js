@@ -70,4 +70,5 @@ export function interval(metric, low, high) {
 }
 export const figure = (value) =>
   Math.abs(value) >= 1000 ? count(Math.round(value)) : Number(value).toPrecision(4);
-export const exponent = (value) => Number(value).toExponential(1).replace('e-', 'e\u2212').replace('e+', 'e');
+export const exponent = (value) =>
+  value ? Number(value).toExponential(1).replace('e-', 'e\u2212').replace('e+', 'e') : '0';

@@ -14,6 +14,7 @@ from fastapi.testclient import TestClient
 from isslim.service.main import create_app
 from isslim.service.routes.page import FOLDER, page_files, squeezed, squeezed_style
 from isslim.settings.service import ServiceSettings
+from isslim.types.kinds.registry import kinds
 from tests.conftest import Published
 
 VENDOR, EXAMPLE = FOLDER / "vendor", FOLDER / "example"
@@ -129,6 +130,24 @@ def test_words_are_all_there_and_all_used() -> None:
     }
     there = set(re.findall(r"^  (\w+)[:(]|, (\w+): (?=['{(\[]|\()", words, re.MULTILINE))
     assert used <= {name for pair in there for name in pair}
+
+
+def test_every_kind_of_model_is_tried_and_used_in_its_own_way() -> None:
+    """Under the names that manifests give them, of which the page has a table of its own."""
+    names = {kind.name for kind in kinds()}
+    for file, table in (("model", "TRY"), ("reading", "PROGRAMS")):
+        text = (FOLDER / "views" / f"{file}.js").read_text()
+        (found,) = re.findall(rf"^const {table} = \{{\n(.*?)^\}};", text, re.MULTILINE | re.DOTALL)
+        assert set(re.findall(r"^  '?([\w-]+)'?: [\[(]", found, re.MULTILINE)) == names
+    suggested = (
+        (FOLDER / "views" / "compress.js").read_text().partition("function suggestedKind")[2]
+    )
+    assert (
+        set(re.findall(r"'([a-z-]+)'", suggested.partition("\n}")[0])) - {"model", "vectors"}
+        == names
+    )
+    speed = (FOLDER / "views" / "model.js").read_text()
+    assert set(re.findall(r"task === '([\w-]+)'", speed)) <= names
 
 
 def test_page_is_served_under_a_strict_policy(http: TestClient) -> None:

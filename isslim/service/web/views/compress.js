@@ -2,6 +2,7 @@
 import {
   html,
   download,
+  isActive,
   List,
   route,
   useRef,
@@ -162,7 +163,7 @@ export async function sorted(files) {
 // The kind that the files suggest, for the words of its budget until an inspection has said it.
 export function suggestedKind(entries) {
   const model = entries.find((each) => each.field === 'model');
-  if (model && /\.onnx$/i.test(model.file.name)) return 'onnx-graph';
+  if (model && /\.onnx$/i.test(model.file.name)) return 'graph';
   return entries.some((each) => each.field === 'vectors') ? 'question-answering' : 'language-model';
 }
 
@@ -295,7 +296,7 @@ function missing(entries, name) {
 }
 
 async function pending(found) {
-  while (found.state === 'queued' || found.state === 'running') {
+  while (isActive(found)) {
     await new Promise((resume) => setTimeout(resume, 500));
     found = await get(route('inspections', found.id));
   }

@@ -4,6 +4,7 @@ import {
   bestOf,
   choicesOf,
   isActive,
+  useState,
   Options,
   primaryOf,
   route,
@@ -21,7 +22,6 @@ import {
   metricOf,
   milliseconds,
   percent,
-  signed,
   times,
   W,
   remove,
@@ -30,7 +30,7 @@ import {
   short,
   when,
 } from '../page.js';
-import { sizeTile, speedTile } from './model.js';
+import { difference, Make, sizeTile, speedTile } from './model.js';
 import { Axes, Chart, clock, Point, linear, ticks, useWidth } from '../charts.js';
 
 // Any two variants, of one model or of two: what the second one gains and loses. The address is a link.
@@ -53,23 +53,39 @@ function timeTile(a, b) {
   };
 }
 
+// Why two figures of quality tell nothing about each other; empty where they do.
+function apart([a, b], [first, second]) {
+  if (a.model.metric !== b.model.metric || !a.variant.quality || !b.variant.quality)
+    return W.compare.otherMetric;
+  if (a.variant.quality.count !== b.variant.quality.count) return W.compare.otherData;
+  const words = ({ manifest }) =>
+    (manifest.files.find((each) => each.path === 'tokenizer.json') || {}).sha256;
+  return words(first) === words(second) ? '' : W.compare.otherWords;
+}
+
 function Figures({ a, b, known }) {
   const metric = metricOf(known, b.model.metric);
-  const same = a.model.metric === b.model.metric;
-  const [before, after] = [a.variant.quality, b.variant.quality];
+  const pair = [a, b];
+  const [read, problem, again] = useLoaded(
+    () => Promise.all(pair.map(({ model }) => get(route('models', model.id)))),
+    [a.model.id, b.model.id],
+  );
+  if (!read) return html`<${Waiting} problem=${problem} again=${again} />`;
+  const why = apart(pair, read);
+  const ran = shape(a.variant) === shape(b.variant);
   const left = (name) => [
     count(a.variant[name]),
     count(b.variant[name]),
     a.variant[name] ? percent(b.variant[name] / a.variant[name]) : '',
   ];
-  const quality =
-    same && before && after && after.value != null && before.value != null
-      ? {
-          value: signed(after.value - before.value, 2),
-          label: metric.label,
-          note: `${before.value.toPrecision(5)} \u2192 ${after.value.toPrecision(5)}`,
-        }
-      : { value: '\u2013', label: W.compare.otherMetric };
+  const values = pair.map(({ variant }) => variant.quality && variant.quality.value);
+  const quality = why
+    ? { value: '\u2013', label: why }
+    : {
+        value: difference(metric, values[1] - values[0]),
+        label: metric.worse ? metric.label : metric.loss_name,
+        note: values.map((each) => each.toPrecision(5)).join(' \u2192 '),
+      };
   const row = (each) => [
     each.label,
     change(metricOf(known, each.model.metric), each.variant.quality && each.variant.quality.loss),
@@ -82,18 +98,21 @@ function Figures({ a, b, known }) {
       <${Tile} ...${sizeTile(b.variant, a.variant)} />
       <${Tile} ...${quality} />
     </div>
+    ${a.model.task !== b.model.task && html`<p class="note">${W.compare.kinds}</p>`}
     <${Table} label=${W.compare.title} head=${['', a.label, b.label, W.compare.left]} numbers=${[1, 2, 3]} rows=${[
       [W.layers.parameters, ...left('parameters')],
       [W.layers.multAdds, ...left('mult_adds')],
       [
-        W.compare.time(shape(a.variant)),
-        ...[a, b].map(({ variant }) =>
-          variant.latency.length ? milliseconds(clock(primaryOf(variant.latency))) : '\u2013',
+        [W.compare.time, ran && shape(a.variant)].filter(Boolean).join(', '),
+        ...pair.map(({ variant }) =>
+          variant.latency.length
+            ? milliseconds(clock(primaryOf(variant.latency))) + (ran ? '' : `, ${shape(variant)}`)
+            : '\u2013',
         ),
         '',
       ],
     ]} />
-    <${Table} label=${W.compare.against} head=${W.compare.againstHead} numbers=${[1, 2]} rows=${[row(a), row(b)]} />`;
+    <${Table} label=${W.compare.against} head=${W.compare.againstHead} numbers=${[1, 2]} rows=${pair.map(row)} />`;
 }
 
 export function Compare({ query }) {
@@ -101,7 +120,8 @@ export function Compare({ query }) {
   const [loaded, problem, again] = useLoaded(() => Promise.all([get('/models'), kinds()]), []);
   if (!loaded) return html`<${Waiting} title=${W.compare.title} problem=${problem} again=${again} />`;
   const choices = choicesOf(loaded[0]);
-  const last = loaded[0].find((each) => !each.issues.length && each.variants.length > 1);
+  const whole = choices.map((each) => each.model);
+  const last = whole.find((each) => each.variants.length > 1) || whole[0];
   const usual = last
     ? [last.variants[0], bestOf(last.variants)].map((each) => `${last.id}:${each.name}`)
     : [];
@@ -132,6 +152,9 @@ const FORMS = [
   'M-7 6h14l-7 -13z',
 ];
 const COLOURS = ['compressed', 'baseline', 'third', 'original'];
+// Of sixteen jobs no two look alike.
+const colour = (at) => COLOURS[at % 4];
+const form = (at) => FORMS[(at + Math.floor(at / 4)) % 4];
 
 // What the recipe of a job allows, in short.
 function budgetOf(job) {
@@ -144,6 +167,7 @@ function budgetOf(job) {
 
 function Front({ sweep, metric }) {
   const [element, width] = useWidth();
+  const [picked, setPicked] = useState(null);
   const f = metric.factor;
   const places = sweep.front.filter((each) => Number.isFinite(each.loss));
   const box = { left: 52, right: width - 16, top: 34, bottom: 290 };
@@ -155,7 +179,12 @@ function Front({ sweep, metric }) {
   const [x, y] = [linear(0, most, box.left, box.right), linear(low, high, box.bottom, box.top)];
   const line = places.map((each) => `${x(each.parameters / 1e6)} ${y(each.loss * f)}`);
   const place = (each) => sweep.jobs.findIndex((job) => job.id === each.job_id);
-  const from = (each) => (sweep.jobs[place(each)] || { name: '' }).name;
+  const from = (each) => sweep.jobs[place(each)].name;
+  const act = (each) => {
+    if (each.model_id) return () => (location.hash = screen('models', each.model_id));
+    // Where the size of the whole is not known, it cannot be asked for by its share.
+    return sweep.jobs[place(each)].inspection && (() => setPicked(each));
+  };
   const name = (each) => W.sweeps.point(from(each), short(each.parameters), change(metric, each.loss));
   return html`<${Chart} at=${element} width=${width} height="340" label=${W.sweeps.chart}>
       <${Axes} box=${box} x=${x} y=${y} xTicks=${ticks(0, most, width > 480 ? 6 : 3)} yTicks=${ticks(low, high, 5)}
@@ -163,33 +192,33 @@ function Front({ sweep, metric }) {
       <path class="line" d=${`M${line.join('L')}`} />
       ${places.map(
         (each) => html`<${Point} name=${name(each)}
-        act=${
-          each.model_id &&
-          (() => {
-            location.hash = screen('models', each.model_id);
-          })
-        }>
-        <g class=${COLOURS[place(each) % COLOURS.length]}>
+        act=${act(each)}>
+        <g class=${colour(place(each))}>
           ${
             each.estimate &&
             html`<path class="whisker"
             d=${`M${x(each.parameters / 1e6)} ${y(each.estimate.high * f)}V${y(each.estimate.low * f)}`} />`
           }
           <path class=${each.model_id ? 'dot' : 'hollow'} transform=${`translate(${x(each.parameters / 1e6)} ${y(each.loss * f)})`}
-            d=${FORMS[place(each) % FORMS.length]} /></g></${Point}>`,
+            d=${form(place(each))} /></g></${Point}>`,
       )}
     </${Chart}>
     <p class="legend">${sweep.jobs.map(
-      (
-        job,
-        at,
-      ) => html`<span><svg class=${`chart key ${COLOURS[at % COLOURS.length]}`} viewBox="-9 -9 18 18" aria-hidden="true">
-      <path class="dot" d=${FORMS[at % FORMS.length]} /></svg>${job.name} (${budgetOf(job)})</span>`,
+      (job, at) => html`<span><svg class="chart key" viewBox="-9 -9 18 18" aria-hidden="true">
+      <g class=${colour(at)}><path class="dot" d=${form(at)} /></g></svg>${job.name} (${budgetOf(job)})</span>`,
     )}</p>
     <p class="muted small">${W.sweeps.reading}</p>
-    <${Table} label=${W.sweeps.front} head=${W.sweeps.frontHead(metric.label)} numbers=${[1, 2, 3, 4]} rows=${sweep.front.map(
+    ${
+      picked &&
+      html`<${Make} key=${picked.parameters} job=${() => sweep.jobs[place(picked)]} name=${from(picked)}
+      share=${picked.parameters / sweep.jobs[place(picked)].inspection.parameters} close=${() => setPicked(null)} />`
+    }
+    <${Table} label=${W.sweeps.front} head=${W.sweeps.frontHead(W.changeOf(metric))} numbers=${[1, 2, 3, 4]} rows=${sweep.front.map(
       (each) => [
-        each.model_id ? html`<a href=${screen('models', each.model_id)}>${from(each)}</a>` : from(each),
+        each.model_id
+          ? html`<a href=${screen('models', each.model_id)}>${from(each)}</a>`
+          : html`${from(each)}
+              ${act(each) && html` <button class="quiet" onClick=${act(each)}>${W.curve.makeThis}</button>`}`,
         count(each.parameters),
         count(each.mult_adds),
         change(metric, each.loss),
@@ -200,9 +229,9 @@ function Front({ sweep, metric }) {
 
 async function load(id) {
   if (!id) return { sweeps: await get('/sweeps') };
-  const [sweep, known, models] = await Promise.all([get(route('sweeps', id)), kinds(), get('/models')]);
-  const made = models.find((each) => sweep.jobs.some((job) => job.model_id === each.id));
-  return { sweep, metric: metricOf(known, made ? made.metric : 'perplexity') };
+  const [sweep, known] = await Promise.all([get(route('sweeps', id)), kinds()]);
+  const read = sweep.jobs.map((each) => each.inspection).find(Boolean);
+  return { sweep, metric: metricOf(known, read && read.metric) };
 }
 
 function One({ sweep, metric, again }) {

@@ -9,6 +9,7 @@ import {
   screen,
   Bar,
   Problem,
+  Waiting,
   useEvery,
   useLoaded,
   useTitle,
@@ -59,6 +60,13 @@ function ModelCard({ summary, known }) {
     ${summary.random_inputs && html`<p class="small note">${W.home.random}</p>`}</a>`;
 }
 
+// The first ones of a list, and a button for the rest.
+function Few({ of, show }) {
+  const [all, setAll] = useState(false);
+  return html`${show(all ? of : of.slice(0, 6))}
+    ${of.length > 6 && !all && html`<button onClick=${() => setAll(true)}>${W.home.all(of.length)}</button>`}`;
+}
+
 // The place to drop a model, the jobs that run, the models that there are.
 export function Home() {
   useTitle('');
@@ -67,9 +75,9 @@ export function Home() {
     [],
   );
   useEvery(3, again);
-  const [all, setAll] = useState(false);
   const [models, jobs, known, status] = loaded || [[], [], []];
-  const active = jobs.filter(isActive);
+  // What runs, then what waits, as it will be taken.
+  const active = jobs.filter(isActive).reverse();
   const ended = jobs.filter((each) => !isActive(each));
   return html`<h1>${W.home.title}</h1><p class="lead">${W.home.lead}</p>
     <${Drop} />
@@ -78,7 +86,8 @@ export function Home() {
     ${
       active.length > 0 &&
       html`<h2>${W.home.running}</h2>
-      <div class="cards">${active.map((each) => html`<${JobLine} key=${each.id} job=${each} />`)}</div>`
+      <${Few} of=${active} show=${(few) =>
+        html`<div class="cards">${few.map((each) => html`<${JobLine} key=${each.id} job=${each} />`)}</div>`} />`
     }
     ${
       models.length > 0 &&
@@ -90,12 +99,12 @@ export function Home() {
     ${
       ended.length > 0 &&
       html`<h2>${W.home.ended}</h2>
-      <ul class="lines">${(all ? ended : ended.slice(0, 6)).map(
-        (each) => html`<li key=${each.id}>
+      <${Few} of=${ended} show=${(few) =>
+        html`<ul class="lines">${few.map(
+          (each) => html`<li key=${each.id}>
         <a href=${screen('jobs', each.id)}>${each.name}</a>
         <span class="muted">${W.states[each.state]}, ${when(each.updated_at)}</span></li>`,
-      )}</ul>
-      ${ended.length > 6 && !all && html`<button onClick=${() => setAll(true)}>${W.home.all(ended.length)}</button>`}`
+        )}</ul>`} />`
     }
     ${status && html`<p class="muted small"><a href="#/health">${W.health.inShort(status)}</a></p>`}`;
 }
@@ -143,11 +152,7 @@ export function JobView({ parts: [id] }) {
   }, [job]);
   useTitle(job ? `${job.state === 'running' ? `${percent(job.progress)} ` : ''}${job.name}` : W.job.title);
   if (!job) {
-    return html`<h1>${W.job.title}</h1>${
-      lost.final
-        ? html`<${Problem} problem=${lost.problem} />`
-        : html`<p class="muted">${lost.problem ? W.job.lost : W.loading}</p>`
-    }`;
+    return html`<${Waiting} title=${W.job.title} problem=${lost.problem} />`;
   }
   const cancel = async () => {
     try {

@@ -45,8 +45,10 @@ function Trial({ trial, models, promote, busy }) {
     <p class="muted">${W.aliases.share(percent(trial.share))} \u00b7 ${W.aliases.compared(count(trial.requests))}${
       trial.failed ? ` \u00b7 ${W.aliases.failed(count(trial.failed))}` : ''
     }${trial.dropped ? ` \u00b7 ${W.aliases.dropped(count(trial.dropped))}` : ''}</p>
-    <${Table} label=${W.aliases.figures} head=${W.aliases.figuresHead} numbers=${[1]} rows=${[
-      [W.aliases.difference, spread(trial.difference, (value) => signed(value, 4))],
+    <${Table} label=${W.aliases.figures(trial.role)} head=${W.aliases.figuresHead} numbers=${[1]} rows=${[
+      ...(trial.difference
+        ? [[W.aliases.difference, spread(trial.difference, (value) => signed(value, 4))]]
+        : []),
       [W.aliases.change, spread(trial.change, (value) => plain(value, 4))],
       [W.aliases.same, spread(trial.same, (value) => `${(100 * value).toFixed(1)}\u202f%`)],
       [W.aliases.time, spread(trial.time_ratio, (value) => times(value))],
@@ -89,7 +91,9 @@ function One({ alias, report, models, again }) {
 
 // A new alias, or a trial beside one that there is.
 function Begin({ models, start, again, current }) {
-  const choices = choicesOf(models);
+  // What can take the same requests.
+  const own = current && models.find((each) => each.id === current.model);
+  const choices = choicesOf(own ? models.filter((each) => each.task === own.task) : models);
   const [chosen, setChosen] = useState({ name: start || '', target: '', role: 'shadow', share: 0.1 });
   const [problem, setProblem] = useState(null);
   const target = choices.find((each) => each.key === chosen.target) || choices[0];
@@ -97,8 +101,10 @@ function Begin({ models, start, again, current }) {
   const submit = async (event) => {
     event.preventDefault();
     const asked = { model: target.model.id, variant: target.variant.name };
+    // What is tried already goes on.
+    const { model, variant, shadow, canary } = current || {};
     const body = current
-      ? { model: current.model, variant: current.variant, [chosen.role]: { ...asked, share: chosen.share } }
+      ? { model, variant, shadow, canary, [chosen.role]: { ...asked, share: chosen.share } }
       : asked;
     try {
       await put(route('aliases', chosen.name), body);
@@ -168,9 +174,10 @@ export function HealthView() {
   const [loaded, problem, again] = useLoaded(() => Promise.all([get('/status'), get('/jobs')]), []);
   useEvery(3, again);
   const [status, jobs] = loaded || [];
+  const how = status ? (status.workers ? W.health.well : W.health.noWorker) : W.loading;
   const failed = (jobs || []).filter((each) => each.problem).slice(0, 8);
   return html`<h1>${W.nav.health}</h1>
-    <p class="lead" role="status">${problem ? W.problem.network : !status ? W.loading : status.workers ? W.health.well : W.health.noWorker}</p>
+    <p class="lead" role="status">${problem ? problem.title || W.problem.network : how}</p>
     <${Problem} problem=${problem} again=${again} />
     ${
       status &&

@@ -14,6 +14,7 @@ import {
   exponent,
   interval,
   ratio,
+  signed,
   times,
   W,
   useState,
@@ -91,6 +92,12 @@ function qualityTile(variant, original, metric) {
 const value = (metric, of) =>
   metric.unit === 'points' && metric.factor === 100 ? (100 * of).toFixed(2) : of.toFixed(of >= 1000 ? 0 : 2);
 
+// Of two values: of a metric whose loss is relative their plain difference, else as its changes are shown.
+export const difference = (metric, of) =>
+  metric.unit === '%' && metric.worse
+    ? signed(of)
+    : change({ ...metric, worse: metric.worse && 'higher' }, of);
+
 export function Verdict({ id, manifest, metric }) {
   const [original] = manifest.variants;
   const best = bestOf(manifest.variants);
@@ -115,19 +122,19 @@ export function CardTiles({ summary, metric }) {
 
 // What quality was lost for what time and size: the variants, and every candidate that was tried.
 
-function Make({ model, point, whole, close }) {
+export function Make({ job, name: from, share, close }) {
   const [problem, setProblem] = useState(null);
   const [busy, setBusy] = useState(false);
-  const ratio = Math.min(0.999, point.parameters / whole);
-  const name = `${model.manifest.name}-${Math.round(100 * ratio)}`.slice(0, 64);
+  const ratio = Math.min(0.999, share);
+  const name = `${from.slice(0, 61)}-${Math.round(100 * ratio)}`;
   const start = async () => {
     setBusy(true);
     try {
-      const [made] = await get(`/jobs?model_id=${model.id}`);
+      const made = await job();
       if (!made) throw new Error(W.make.noJob);
       const changes = { name, budget: { size_ratio: Number(ratio.toFixed(4)) } };
-      const job = await post(route('jobs', made.id, 'again'), { changes });
-      location.hash = `#/jobs/${job.id}`;
+      const { id } = await post(route('jobs', made.id, 'again'), { changes });
+      location.hash = `#/jobs/${id}`;
     } catch (found) {
       setProblem(found);
       setBusy(false);
@@ -152,8 +159,8 @@ export function TradeOffTab({ id, manifest, report, metric, kind }) {
       published=${published} pick=${setPicked} pickName=${W.curve.makeThis} />
     ${
       picked &&
-      html`<${Make} key=${picked.parameters} model=${{ id, manifest }} point=${picked} whole=${whole}
-      close=${() => setPicked(null)} />`
+      html`<${Make} key=${picked.parameters} job=${async () => (await get(`/jobs?model_id=${id}`))[0]}
+      name=${manifest.name} share=${picked.parameters / whole} close=${() => setPicked(null)} />`
     }`;
 }
 
@@ -199,7 +206,7 @@ function Ratios({ results, device, against }) {
 }
 
 export function Speed({ id, manifest, kind }) {
-  const recorded = manifest.task === 'onnx-graph';
+  const recorded = manifest.task === 'graph';
   const [asked, setAsked] = useState({
     steps: recorded ? '' : 30,
     batch: recorded ? '' : 1,
@@ -238,7 +245,7 @@ export function Speed({ id, manifest, kind }) {
       ${
         recorded &&
         html`<label>${W.speed.run}<select value=${asked.run} onChange=${(event) => setAsked({ ...asked, run: event.target.value })}>
-        ${['smallest', 'median', 'largest'].map((each) => html`<option>${each}</option>`)}</select></label>`
+        ${['smallest', 'median', 'largest'].map((each) => html`<option value=${each}>${each}</option>`)}</select></label>`
       }
       <label>${W.speed.against}<select value=${against} onChange=${(event) => setAgainst(event.target.value)}>
         <option value="original">${W.speed.original}</option><option value="int8">${W.speed.int8}</option></select></label>
@@ -283,7 +290,7 @@ const TABS = Object.entries(W.model.tabs);
 const TRY = {
   'language-model': ['text', 'TryText'],
   'question-answering': ['questions', 'TryQuestions'],
-  'onnx-graph': ['graph', 'TryGraph'],
+  graph: ['graph', 'TryGraph'],
 };
 // Of each tab the module that it is in, and its name there.
 const PLACES = {
@@ -311,7 +318,7 @@ export function Model({ parts: [id, chosen] }) {
   const metric = metricOf(known, manifest.metric);
   const shared = { id: modelId, manifest, report, metric, kind };
   const conclusions = report.conclusions;
-  const [file, view] = tab === 'try' ? TRY[manifest.task] || TRY['onnx-graph'] : PLACES[tab];
+  const [file, view] = tab === 'try' ? TRY[manifest.task] || PLACES.use : PLACES[tab];
   return html`
     <p class="muted over">${kind ? kind.title : manifest.task} \u00b7 ${when(manifest.created_at)}</p>
     <h1>${name}</h1>

@@ -2,6 +2,7 @@
 import {
   html,
   List,
+  Waiting,
   bestOf,
   route,
   useEffect,
@@ -200,9 +201,8 @@ export function Proof({ manifest, report, kind }) {
 
 export function Card({ id }) {
   const [card, problem, again] = useLoaded(() => text(route('models', id, 'card')), [id]);
-  if (problem) return html`<${Problem} problem=${problem} again=${again} />`;
   return card == null
-    ? html`<p class="muted">${W.loading}</p>`
+    ? html`<${Waiting} problem=${problem} again=${again} />`
     : html`<div class="card-text"><${Markdown} source=${card} /></div>`;
 }
 
@@ -268,7 +268,7 @@ const PROGRAMS = {
       python(`print(client.answer("${name}", "Who sat?", "The cat sat on the mat.").variants[0].answers[0])`),
     ],
   ],
-  'onnx-graph': (name, best) => [
+  graph: (name, best) => [
     [
       'curl, npz',
       `curl -s ${origin()}/models/${name}/run -H 'content-type: application/x-npz' \\\n  --data-binary @inputs.npz -o outputs.npz`,
