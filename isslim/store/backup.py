@@ -18,8 +18,8 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from isslim.store.errors import CorruptBundle, NotFound, StoreError
-from isslim.store.files import noticing_full_disk, sha256_of
+from isslim.store.errors import CorruptBundle, NotFound, OutOfSpace, StoreError
+from isslim.store.files import FULL_DISK, noticing_full_disk, sha256_of
 from isslim.store.integrity import MANIFEST, verify
 from isslim.store.settings import StoreSettings
 
@@ -134,15 +134,20 @@ def _copy_home(home: Path, made: Path) -> Backup:
         closing(sqlite3.connect(home / DATABASE, timeout=60)) as source,
         closing(sqlite3.connect(made / DATABASE)) as target,
     ):
-        source.backup(target)
+        try:
+            source.backup(target)
+        except sqlite3.Error as error:
+            if error.sqlite_errorcode == sqlite3.SQLITE_FULL:
+                raise OutOfSpace(f"'{DATABASE}'") from error
+            raise BackupRefused(f"{home / DATABASE} cannot be copied: {error}") from error
         _check(target, home / DATABASE)
     _copy_uploads(home, made)
     left_out = sorted((*_copy_bundles(home, made), *_without_damaged_uploads(made)))
     for path in home.iterdir():
         if path.is_file() and not path.name.startswith((DATABASE, ".partial-")):
-            shutil.copy2(path, made / path.name)
+            _copied(path, made / path.name)
         elif path.is_dir() and path.name not in _FOLDERS:
-            shutil.copytree(path, made / path.name)
+            shutil.copytree(path, made / path.name, copy_function=_copied)
     return Backup(
         format=FORMAT,
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -152,13 +157,19 @@ def _copy_home(home: Path, made: Path) -> Backup:
     )
 
 
+def _copied(source: str | Path, target: str | Path) -> str:
+    """Copies a file; where the disk is full, its folder's copy ends too, and is no damaged one."""
+    with noticing_full_disk(Path(target).name):
+        return str(shutil.copy2(source, target))
+
+
 def _copy_uploads(home: Path, made: Path) -> None:
     target = made / "artifacts" / "uploads"
     target.mkdir(parents=True, exist_ok=True)
     for path in _uploads(home):
         if not (target / path.name).exists():
             with suppress(FileNotFoundError):  # no longer needed, and removed
-                shutil.copy2(path, target / path.name)
+                _copied(path, target / path.name)
 
 
 def _without_damaged_uploads(made: Path) -> Iterator[str]:
@@ -176,7 +187,7 @@ def _copy_bundles(home: Path, made: Path) -> Iterator[str]:
         for folder in (artifacts / place).glob("*"):
             target = made / "artifacts" / place / folder.name
             try:
-                shutil.copytree(folder, target)
+                shutil.copytree(folder, target, copy_function=_copied)
                 if place == "bundles" and (target / MANIFEST).exists():
                     verify(folder.name, target)
             except (CorruptBundle, NotFound, FileNotFoundError, shutil.Error):
@@ -191,11 +202,13 @@ def _unpacked(source: Path, home: Path) -> Iterator[Path]:
         made = Path(folder) / "home"
         try:
             if source.is_dir():
-                shutil.copytree(source, made)
+                shutil.copytree(source, made, copy_function=_copied)
             else:
                 with tarfile.open(source) as tar:
                     tar.extractall(made, filter="data")
         except (OSError, tarfile.TarError) as error:
+            if isinstance(error, OSError) and error.errno in FULL_DISK:
+                raise OutOfSpace(f"'{home}'") from error
             raise BackupRefused(f"{source} cannot be read as a backup: {error}") from error
         yield made
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import shutil
 import sqlite3
 import subprocess
@@ -151,6 +152,36 @@ def test_place_that_cannot_be_written_is_named_in_one_line(tmp_path: Path) -> No
     )
     assert done.returncode == 1
     assert done.stderr == f"{tmp_path / 'file' / 'x'}: File exists ({tmp_path / 'file'})\n"
+
+
+@pytest.mark.parametrize("place", ["uploads/" + "0" * 64, f"bundles/{'0' * 16}/graph", ""])
+def test_full_disk_is_told_and_nothing_is_left_out_for_it(place: str, tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    JobQueue(StoreSettings(home=home)).close()
+    if place:
+        (home / "artifacts" / place).parent.mkdir(parents=True, exist_ok=True)
+        (home / "artifacts" / place).write_bytes(bytes(8 << 20))
+    # A limit on the size of files is a full disk that a test can have: the database fits or not.
+    code = (
+        "import resource, signal, sys\n"
+        "from pathlib import Path\n"
+        "from isslim.service.backup import main\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        f"resource.setrlimit(resource.RLIMIT_FSIZE, ({7 << 20 if place else 8192},) * 2)\n"
+        "sys.exit(main('back-up', Path(sys.argv[1])))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path / "backup")],
+        env={"ISS_HOME": str(home), "PYTHONPATH": ":".join(sys.path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1, done.stdout
+    assert len(done.stderr.splitlines()) == 1, done.stderr
+    words = "no space left on the disk" if place else "(no space left|cannot be copied)"
+    assert re.search(words, done.stderr), done.stderr
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["home"]
 
 
 def test_damaged_bundle_is_left_out_and_named(published: Published, tmp_path: Path) -> None:
