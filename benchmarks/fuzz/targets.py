@@ -129,7 +129,12 @@ def _checkpoint(path: Path) -> object:
 
 def _graph(path: Path) -> object:
     refuse_foreign(path)
-    return understood(graph_file(path, None).path)
+    prepared = graph_file(path, None).path
+    try:
+        return understood(prepared)
+    finally:
+        if prepared != path:
+            prepared.unlink()
 
 
 def _recipe(path: Path) -> object:

@@ -10,6 +10,7 @@ import numpy as np
 import onnx
 from onnx import ModelProto, ValueInfoProto, helper, numpy_helper
 
+from isslim.compress.errors import GraphNotUnderstood
 from isslim.compress.onnx.model.layouts import Layout
 from isslim.compress.onnx.model.split_model import SplitModel, graphs
 
@@ -51,7 +52,11 @@ class Sized:
 
 
 def inferred_shapes(parts: SplitModel) -> dict[str, Layout]:
-    """The layout without axes of every value whose rank is known."""
+    """The layout without axes of every value whose rank is known.
+
+    Raises:
+        GraphNotUnderstood: when types or sizes in the graph contradict each other.
+    """
     found = {port.name: _layout(port) for port in _inferred(parts)}
     return {name: layout for name, layout in found.items() if layout is not None}
 
@@ -95,9 +100,14 @@ def _inferred(parts: SplitModel) -> Iterator[ValueInfoProto]:
         if value.dtype != object and value.size > _SMALL:
             kind = helper.np_dtype_to_tensor_dtype(value.dtype)
             model.graph.input.append(helper.make_tensor_value_info(name, kind, value.shape))
-    model = onnx.shape_inference.infer_shapes(
-        model, check_type=False, strict_mode=False, data_prop=True
-    )
+    try:
+        model = onnx.shape_inference.infer_shapes(
+            model, check_type=False, strict_mode=False, data_prop=True
+        )
+    except onnx.shape_inference.InferenceError as error:
+        raise GraphNotUnderstood(
+            f"types or sizes in the graph do not fit each other: {error}"
+        ) from error
     for graph in graphs(model.graph):
         yield from (*graph.input, *graph.value_info, *graph.output)
 

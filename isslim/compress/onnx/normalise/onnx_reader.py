@@ -31,6 +31,7 @@ from isslim.compress.onnx.normalise.normal_form import drop_unread
 from isslim.compress.onnx.normalise.refusals import (
     refuse_bytes,
     refuse_endless,
+    refuse_misfits,
     refuse_unreadable,
     refuse_without_layers,
 )
@@ -96,7 +97,7 @@ def simplified(model: ModelProto) -> ModelProto:
 
     Raises:
         GraphNotUnderstood: see `read_graph`.
-        UnreadableUpload: when ONNX's checker refuses it.
+        UnreadableUpload: when ONNX's checker refuses it, or a tensor or a body does not fit.
     """
     refuse_external(model)
     # The steps below search among nodes.
@@ -110,6 +111,7 @@ def simplified(model: ModelProto) -> ModelProto:
         raise UnreadableUpload(
             f"ONNX's checker refuses the model: {next(iter(str(error).splitlines()), '')}"
         ) from error
+    refuse_misfits(model)
     # A layer may be written out as a Loop, which is looked into below.
     if not any(node.op_type == "Loop" for node in nodes(model.graph)):
         refuse_without_layers(model)

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from itertools import islice
 from typing import Any
 
-from onnx import GraphProto, ModelProto, NodeProto, TensorProto
+from onnx import GraphProto, ModelProto, NodeProto, TensorProto, numpy_helper
 
 from isslim.compress.errors import GraphNotUnderstood, UnreadableUpload
 from isslim.compress.onnx.model.attributes import subgraphs
@@ -111,6 +111,63 @@ def refuse_unreadable(model: ModelProto) -> None:
         issues.append(f"opset {version}: versions {OPSETS[0]} to {OPSETS[1]} are read")
     if issues:
         raise GraphNotUnderstood("; ".join(issues), issues)
+
+
+def refuse_misfits(model: ModelProto) -> None:
+    """Refuses what ONNX's checker lets through: tensors that are none, and bodies that do not fit.
+
+    A tensor has a known type and as many numbers as its sizes say. A Loop, a Scan and an If give
+    their bodies what these take, and get what they return
+    (https://onnx.ai/onnx/operators/onnx__Loop.html).
+
+    Args:
+        model: that the checker has passed.
+
+    Raises:
+        UnreadableUpload: naming the tensor or the node.
+    """
+    for tensor in _tensors(model):
+        try:
+            numpy_helper.to_array(tensor)
+        # What this raises for types and sizes that do not exist, it does not document.
+        except (KeyError, TypeError, ValueError) as error:
+            raise UnreadableUpload(
+                f"the tensor '{tensor.name}' of type {tensor.data_type} and sizes "
+                f"{list(tensor.dims)} cannot be read: {error}. The file is damaged: export it again"
+            ) from error
+    for node in nodes(model.graph):
+        fault = _misfit(node) if node.domain in _STANDARD else None
+        if fault is not None:
+            raise UnreadableUpload(
+                f"the {node.op_type} '{label(node)}' does not fit its body: {fault}. The file is "
+                "damaged: export it again"
+            )
+
+
+def _tensors(model: ModelProto) -> Iterator[TensorProto]:
+    for graph in graphs(model.graph):
+        yield from graph.initializer
+        for node in graph.node:
+            for attribute in node.attribute:
+                if attribute.HasField("t"):
+                    yield attribute.t
+                yield from attribute.tensors
+
+
+def _misfit(node: NodeProto) -> str | None:
+    """What does not fit between a node and its bodies, as a clause."""
+    taken, returned = 0, len(node.output)
+    if node.op_type == "Loop":
+        carried = max(len(node.input) - 2, 0)
+        taken, returned = 2 + carried, max(1 + carried, 1 + len(node.output))
+    elif node.op_type == "Scan":
+        taken = len(node.input)
+    for body in subgraphs(node):
+        if len(body.input) != taken:
+            return f"it gives {taken} inputs, and the body takes {len(body.input)}"
+        if len(body.output) < returned:
+            return f"it needs {returned} outputs, and the body has {len(body.output)}"
+    return None
 
 
 def refuse_endless(parts: SplitModel) -> None:

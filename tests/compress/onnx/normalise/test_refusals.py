@@ -10,9 +10,12 @@ import pytest
 from onnx import ModelProto, TensorProto, helper
 
 from isslim.compress.errors import GraphNotUnderstood, UnreadableUpload
+from isslim.compress.onnx.model.shapes import inferred_shapes
+from isslim.compress.onnx.model.split_model import split_constants
 from isslim.compress.onnx.normalise.onnx_reader import read_graph, simplified
 from isslim.compress.onnx.normalise.refusals import (
     OPSETS,
+    refuse_misfits,
     refuse_unreadable,
     refuse_without_layers,
 )
@@ -198,6 +201,74 @@ def test_sparse_constants_are_refused() -> None:
     model.graph.sparse_initializer.append(helper.make_sparse_tensor(values, indices, [3]))
     with pytest.raises(GraphNotUnderstood, match="sparse constants"):
         simplified(model)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "told"),
+    [("data_type", 99, "of type 99"), ("dims", [5, 7], r"sizes \[5, 7\] cannot be read")],
+)
+def test_tensors_that_are_none_are_named(field: str, value: object, told: str) -> None:
+    model = lstm()
+    tensor = model.graph.initializer[0]
+    if isinstance(value, list):
+        del tensor.dims[:]
+        tensor.dims.extend(value)
+    else:
+        setattr(tensor, field, value)
+    with pytest.raises(UnreadableUpload, match=f"'{tensor.name}' .*{told}"):
+        refuse_misfits(model)
+
+
+def test_sizes_that_contradict_each_other_are_refused() -> None:
+    model = lstm()
+    (matrix,) = [each for each in model.graph.initializer if list(each.dims) == [4, 2]]
+    model.graph.output[0].name = matrix.name  # of three dimensions
+    with pytest.raises(GraphNotUnderstood, match="types or sizes in the graph do not fit"):
+        inferred_shapes(split_constants(model))
+
+
+def looped() -> ModelProto:
+    """A layer beside a Loop that carries one value and collects another."""
+    model = lstm()
+    ports = {
+        name: helper.make_tensor_value_info(name, kind, [])
+        for name, kind in (
+            *(("step", TensorProto.INT64), ("go", TensorProto.BOOL), ("goes", TensorProto.BOOL)),
+            *((name, TensorProto.FLOAT) for name in ("held", "handed", "kept")),
+        )
+    }
+    body = helper.make_graph(
+        [
+            helper.make_node("Identity", [read], [written])
+            for read, written in (("go", "goes"), ("held", "handed"), ("held", "kept"))
+        ],
+        "body",
+        [ports["step"], ports["go"], ports["held"]],
+        [ports["goes"], ports["handed"], ports["kept"]],
+    )
+    model.graph.initializer.append(helper.make_tensor("zero", TensorProto.FLOAT, [], [0.0]))
+    model.graph.initializer.append(helper.make_tensor("trips", TensorProto.INT64, [], [3]))
+    inputs, outputs = ["trips", "", "zero"], ["last", "all"]
+    model.graph.node.append(helper.make_node("Loop", inputs, outputs, "steps", body=body))
+    return model
+
+
+def test_a_loop_that_fits_its_body_is_read() -> None:
+    assert simplified(looped()).graph.node
+
+
+@pytest.mark.parametrize(
+    ("ports", "told"),
+    [
+        ("input", "it gives 3 inputs, and the body takes 2"),
+        ("output", "it needs 3 outputs, and the body has 2"),
+    ],
+)
+def test_a_body_that_does_not_fit_is_named(ports: str, told: str) -> None:
+    model = looped()
+    del getattr(model.graph.node[-1].attribute[0].g, ports)[-1]
+    with pytest.raises(UnreadableUpload, match=f"the Loop 'steps' does not fit its body: {told}"):
+        refuse_misfits(model)
 
 
 def test_everything_that_is_in_the_way_is_named_at_once() -> None:
