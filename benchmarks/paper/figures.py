@@ -192,7 +192,7 @@ def _norms(record: dict[str, Any]) -> Figure:
         panel.set_title(f"layer {axis.removeprefix('units:')}", fontsize=9, loc="left")
         panel.set_ylabel("units")
     if names:
-        panels[0].legend(frameon=False, fontsize=8)
+        panels[0].legend(frameon=False, fontsize=8, loc="upper center")
         panels[-1].set_xlabel("norm of the unit's group (triangle: exactly zero)")
     return figure
 

@@ -70,7 +70,7 @@ def test_the_whole_experiment_leaves_record_report_and_figures(whole: Path, corp
     assert len(re.findall(r"\.png\)", page)) == len(FIGURES)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_stopped_experiment_continues_to_the_same_record(
     whole: Path, corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -108,7 +108,7 @@ def untimed(record: Any) -> Any:
     return [untimed(each) for each in record] if isinstance(record, list) else record
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_finished_runs_are_not_repeated(
     whole: Path, corpus: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -135,7 +135,7 @@ def test_what_was_cut_short_is_marked(corpus: Path, tmp_path: Path) -> None:
     page = markdown(record)
     assert f"cut short: {record['corpus']['left_out']:,} left out" in page
     for run in record["runs"]:
-        assert (run["length"]["truncated"] is None) == (run["length"]["epochs"] >= 3)
+        assert (run["length"]["truncated"] is None) == (run["length"]["epochs"] >= 5)
     run = record["runs"][0] | {
         "length": {"epochs": 1.5, "truncated": "ended by the clock: 1.5 of 3"}
     }

@@ -46,7 +46,7 @@ def told(
     return json.loads(capsys.readouterr().out)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_curve_has_a_point_for_each_mode_and_budget_and_the_figures_are_the_bundles(
     home: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -86,7 +86,7 @@ def small(module: torch.nn.Module, calls: list[torch.Tensor]) -> Compressed:
 """
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_program_of_a_user_is_typed(tmp_path: Path) -> None:
     (tmp_path / "program.py").write_text(PROGRAM)
     checked = subprocess.run(

@@ -33,7 +33,7 @@ def test_a_cut_graph_equals_its_original_with_the_units_held_at_zero(
     check(data, seed)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @settings(max_examples=1500, deadline=None, suppress_health_check=list(HealthCheck))
 @given(data=st.data(), seed=st.integers(0, 2**16))
 def test_many_cut_graphs_equal_their_originals_with_the_units_held_at_zero(

@@ -105,7 +105,7 @@ def bold(
     return found["compressed"], told
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_little_less_is_removed_where_8_bits_then_keep_to_the_budget(
     bold: tuple[VariantRecord, list[str]], tmp_path: Path, trained: Trained
 ) -> None:

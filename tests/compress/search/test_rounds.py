@@ -116,7 +116,7 @@ def test_size_budget_is_reached_in_one_round(
 
 @pytest.mark.parametrize(
     "learner",
-    ["proximal", *(pytest.param(each, marks=pytest.mark.slow) for each in ("l0", "group_lasso"))],
+    ["proximal", *(pytest.param(each, marks=pytest.mark.long) for each in ("l0", "group_lasso"))],
 )
 def test_every_learner_can_start_from_scratch(
     learner: str, trained: Trained, texts: Texts, tmp_path: Path
@@ -176,7 +176,7 @@ class Killed(Exception):
     """Stands for the kill."""
 
 
-@pytest.mark.parametrize("learner", ["calibrated", pytest.param("l0", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("learner", ["calibrated", pytest.param("l0", marks=pytest.mark.long)])
 def test_killed_job_goes_on_and_ends_as_the_undisturbed_one(
     learner: str, trained: Trained, texts: Texts, tmp_path: Path
 ) -> None:
