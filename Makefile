@@ -6,7 +6,8 @@ TORCH_INDEX ?=
 # of the folders in ALONE are about answers within a second, but for those in BESIDE.
 WORKERS ?= 2
 ALONE := tests/service tests/cluster
-BESIDE := tests/service/page tests/service/access tests/service/test_schemathesis.py
+BESIDE := tests/service/page tests/service/access tests/service/test_schemathesis.py \
+	tests/service/test_generated_clients.py
 
 VENV := .venv
 RUN := $(VENV)/bin

@@ -14,7 +14,7 @@ import yaml
 
 from tests.conftest import sentences
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long
 TEXTS = [*sentences(4, 9).split("\n")[:4], sentences(60, 10), "xyzzy plugh"]
 CHOICES = [
     {"question": "the old man", "choices": [" sees the river", " the sees"], "answer": 0},
