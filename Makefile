@@ -65,7 +65,7 @@ docs: setup  ## the pages and pictures that are generated
 	$(RUN)/python -c 'from tests.compress.onnx.trace.test_registry import PAGE, page; PAGE.write_text(page())'
 
 pictures: setup  ## the pictures of the page in docs/, by a browser; on a quiet host
-	TEST_PICTURES=docs/pictures $(RUN)/pytest -m slow tests/service/page/test_pictures.py
+	TEST_PICTURES=docs/pictures $(RUN)/pytest -m long tests/service/page/test_pictures.py
 
 site: setup  ## the documentation as a site, in site/
 	$(RUN)/mkdocs build --strict

@@ -88,7 +88,7 @@ def from_nothing_to_a_job(seen: Seen, folder: Path) -> list[Path]:
     return taken
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_newcomer_comes_from_an_empty_page_to_a_model(newcomer: Seen, tmp_path: Path) -> None:
     folder = PICTURES if PICTURES.name else tmp_path
     folder.mkdir(parents=True, exist_ok=True)
