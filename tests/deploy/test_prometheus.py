@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +40,17 @@ def expressions(dashboard: dict[str, Any]) -> dict[str, str]:
     return found
 
 
+def ready(url: str, seconds: float = 60) -> None:
+    """Waits for a Prometheus that answers queries: until then it says 503, in plain words."""
+    limit = time.monotonic() + seconds
+    while time.monotonic() < limit:
+        with suppress(httpx.TransportError):
+            if httpx.get(f"{url}/-/ready").status_code == 200:
+                return
+        time.sleep(0.1)
+    raise TimeoutError(f"Prometheus at {url} is not ready after {seconds:g} s")
+
+
 @contextmanager
 def prometheus(folder: Path, targets: dict[str, str]) -> Iterator[str]:
     """A Prometheus with our rules that scrapes addresses, by job; its own address."""
@@ -64,6 +75,7 @@ def prometheus(folder: Path, targets: dict[str, str]) -> Iterator[str]:
         ]
     )
     try:
+        ready(f"http://{address}")
         yield f"http://{address}"
     finally:
         process.terminate()
@@ -81,10 +93,7 @@ def answers(url: str, expression: str) -> list[Any]:
 def eventually_answered(url: str, expression: str, seconds: float = 30) -> list[Any]:
     limit = time.monotonic() + seconds
     while True:
-        try:
-            found = answers(url, expression)
-        except httpx.ConnectError:
-            found = []
+        found = answers(url, expression)
         if found or time.monotonic() > limit:
             return found
         time.sleep(0.3)

@@ -28,7 +28,10 @@ from tests.hostile.forms import forms
 from tests.hostile.protobufs import onnx_files
 
 EACH = settings(deadline=None, database=None, suppress_health_check=list(HealthCheck))
-FEW, MANY = settings(EACH, derandomize=True, max_examples=30), settings(EACH, max_examples=600)
+FEW, MANY = (settings(EACH, derandomize=True, max_examples=count) for count in (30, 600))
+OTHERS = settings(EACH, max_examples=3000)
+"""Other examples with every run, which may find what those before did not: nobody's change has to
+wait for that."""
 
 
 def is_json(content: bytes) -> bool:
@@ -135,6 +138,13 @@ def test_changed_files_are_refused_by_name(name: str, readers: Readers) -> None:
 @pytest.mark.filterwarnings("ignore")
 def test_many_changed_files_are_refused_by_name(name: str, readers: Readers) -> None:
     assert readers.check(name, MANY) == {True, False}
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("name", FILES)
+@pytest.mark.filterwarnings("ignore")
+def test_other_files_are_refused_by_name(name: str, readers: Readers) -> None:
+    readers.check(name, OTHERS)
 
 
 def check_bodies(requests: Requests, how: settings) -> None:

@@ -32,6 +32,7 @@ from isslim.compress.onnx.normalise.refusals import (
     refuse_bytes,
     refuse_endless,
     refuse_misfits,
+    refuse_odd_tensors,
     refuse_unreadable,
     refuse_without_layers,
 )
@@ -111,6 +112,7 @@ def simplified(model: ModelProto) -> ModelProto:
         raise UnreadableUpload(
             f"ONNX's checker refuses the model: {next(iter(str(error).splitlines()), '')}"
         ) from error
+    refuse_odd_tensors(model)
     refuse_misfits(model)
     # A layer may be written out as a Loop, which is looked into below.
     if not any(node.op_type == "Loop" for node in nodes(model.graph)):

@@ -25,6 +25,7 @@ from isslim.compress.onnx.normalise.functions import inlined
 from isslim.compress.onnx.normalise.normal_form import steps_first
 from isslim.compress.onnx.normalise.onnx_reader import parse
 from isslim.compress.onnx.normalise.precision import other_precisions, to_float32
+from isslim.compress.onnx.normalise.refusals import refuse_odd_tensors
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ def prepare(path: Path, data: Path | None = None, largest: int = MAX_BYTES) -> P
         The file, in the model's folder where it is not the model itself.
 
     Raises:
-        UnreadableUpload: when the file is too large, or no ONNX model.
+        UnreadableUpload: when the file is too large, no ONNX model, or has a tensor that is none.
         GraphNotUnderstood: when it refers to tensors that were not sent or do not lie in what was
             sent, or cannot be widened.
     """
@@ -66,6 +67,7 @@ def prepare(path: Path, data: Path | None = None, largest: int = MAX_BYTES) -> P
         remark = "" if count else "the data file is not referred to: ignored"
         changes.add(count > 0, f"{count} tensors taken in from its data file")
     refuse_external(model)
+    refuse_odd_tensors(model)
     # Types and layers inside of functions are visible only once these are inlined.
     model = inlined(model)
     warning = _widened(model, changes)

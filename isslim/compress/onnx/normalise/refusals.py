@@ -11,6 +11,7 @@ from onnx import GraphProto, ModelProto, NodeProto, TensorProto, numpy_helper
 
 from isslim.compress.errors import GraphNotUnderstood, UnreadableUpload
 from isslim.compress.onnx.model.attributes import subgraphs
+from isslim.compress.onnx.model.external_data import tensors
 from isslim.compress.onnx.model.recurrent import OPERATORS, P, R, W, view
 from isslim.compress.onnx.model.split_model import SplitModel, given, graphs, label, nodes
 
@@ -80,8 +81,8 @@ def refuse_unreadable(model: ModelProto) -> None:
         GraphNotUnderstood: with all reasons.
     """
     issues = []
-    tensors = sum(len(graph.initializer) for graph in graphs(model.graph))
-    for count, what in ((tensors, "constants"), (sum(1 for _ in nodes(model.graph)), "nodes")):
+    constants = sum(len(graph.initializer) for graph in graphs(model.graph))
+    for count, what in ((constants, "constants"), (sum(1 for _ in nodes(model.graph)), "nodes")):
         if count > MAX_PARTS:
             issues.append(f"the graph has {count:,} {what}; at most {MAX_PARTS:,} are read")
     quantized = [node for node in nodes(model.graph) if node.op_type in _QUANTIZED]
@@ -113,20 +114,18 @@ def refuse_unreadable(model: ModelProto) -> None:
         raise GraphNotUnderstood("; ".join(issues), issues)
 
 
-def refuse_misfits(model: ModelProto) -> None:
-    """Refuses what ONNX's checker lets through: tensors that are none, and bodies that do not fit.
+def refuse_odd_tensors(model: ModelProto) -> None:
+    """Refuses tensors that are none, which ONNX's checker lets through.
 
-    A tensor has a known type and as many numbers as its sizes say. A Loop, a Scan and an If give
-    their bodies what these take, and get what they return
-    (https://onnx.ai/onnx/operators/onnx__Loop.html).
+    A tensor has a known type and as many numbers as its sizes say.
 
     Args:
-        model: that the checker has passed.
+        model: with all its tensors.
 
     Raises:
-        UnreadableUpload: naming the tensor or the node.
+        UnreadableUpload: naming the tensor.
     """
-    for tensor in _tensors(model):
+    for tensor in tensors(model):
         try:
             numpy_helper.to_array(tensor)
         # What this raises for types and sizes that do not exist, it does not document.
@@ -135,6 +134,20 @@ def refuse_misfits(model: ModelProto) -> None:
                 f"the tensor '{tensor.name}' of type {tensor.data_type} and sizes "
                 f"{list(tensor.dims)} cannot be read: {error}. The file is damaged: export it again"
             ) from error
+
+
+def refuse_misfits(model: ModelProto) -> None:
+    """Refuses bodies that do not fit, which ONNX's checker lets through.
+
+    A Loop, a Scan and an If give their bodies what these take, and get what they return
+    (https://onnx.ai/onnx/operators/onnx__Loop.html).
+
+    Args:
+        model: that the checker has passed.
+
+    Raises:
+        UnreadableUpload: naming the node.
+    """
     for node in nodes(model.graph):
         fault = _misfit(node) if node.domain in _STANDARD else None
         if fault is not None:
@@ -142,16 +155,6 @@ def refuse_misfits(model: ModelProto) -> None:
                 f"the {node.op_type} '{label(node)}' does not fit its body: {fault}. The file is "
                 "damaged: export it again"
             )
-
-
-def _tensors(model: ModelProto) -> Iterator[TensorProto]:
-    for graph in graphs(model.graph):
-        yield from graph.initializer
-        for node in graph.node:
-            for attribute in node.attribute:
-                if attribute.HasField("t"):
-                    yield attribute.t
-                yield from attribute.tensors
 
 
 def _misfit(node: NodeProto) -> str | None:

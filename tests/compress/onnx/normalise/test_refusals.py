@@ -7,15 +7,17 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from onnx import ModelProto, TensorProto, helper
+from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 from isslim.compress.errors import GraphNotUnderstood, UnreadableUpload
 from isslim.compress.onnx.model.shapes import inferred_shapes
 from isslim.compress.onnx.model.split_model import split_constants
 from isslim.compress.onnx.normalise.onnx_reader import read_graph, simplified
+from isslim.compress.onnx.normalise.preparing import prepare
 from isslim.compress.onnx.normalise.refusals import (
     OPSETS,
     refuse_misfits,
+    refuse_odd_tensors,
     refuse_unreadable,
     refuse_without_layers,
 )
@@ -215,8 +217,19 @@ def test_tensors_that_are_none_are_named(field: str, value: object, told: str) -
         tensor.dims.extend(value)
     else:
         setattr(tensor, field, value)
-    with pytest.raises(UnreadableUpload, match=f"'{tensor.name}' .*{told}"):
-        refuse_misfits(model)
+    for reads in (refuse_odd_tensors, simplified):
+        with pytest.raises(UnreadableUpload, match=f"'{tensor.name}' .*{told}"):
+            reads(model)
+
+
+def test_tensors_that_are_none_are_named_before_they_are_widened(tmp_path: Path) -> None:
+    model = lstm()
+    tensor = model.graph.initializer[0]
+    tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor), tensor.name))
+    tensor.data_type = TensorProto.BFLOAT16  # of bytes for twice as many
+    onnx.save(model, tmp_path / "model.onnx")
+    with pytest.raises(UnreadableUpload, match=f"'{tensor.name}' of type 16 .* cannot be read"):
+        prepare(tmp_path / "model.onnx")
 
 
 def test_sizes_that_contradict_each_other_are_refused() -> None:
