@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping
+from collections.abc import Container, Iterable, Mapping
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -47,9 +47,6 @@ class RequestSpans:
         if not is_tracing() or scope["type"] != "http" or not self._paths.hold(scope):
             await self._app(scope, receive, send)
             return
-        headers = {
-            name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]
-        }
         status = 500
 
         async def noted(message: Message) -> None:
@@ -58,8 +55,8 @@ class RequestSpans:
                 status = message["status"]
             await send(message)
 
-        method, path = scope["method"], scope["path"]
-        with request_span(f"{method} {path}", headers) as span:
+        method, path, headers = scope["method"], scope["path"], scope["headers"]
+        with request_span(f"{method} {path}", lambda: _texts(headers)) as span:
             try:
                 await self._app(scope, receive, noted)
             finally:
@@ -72,3 +69,7 @@ class RequestSpans:
                         "http.response.status_code": status,
                     }
                     span.failed = status >= 500
+
+
+def _texts(headers: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
+    return {name.decode("latin-1"): value.decode("latin-1") for name, value in headers}

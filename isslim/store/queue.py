@@ -17,7 +17,7 @@ from isslim.store.errors import CorruptBundle, NotFound
 from isslim.store.inspections import InspectionRecords
 from isslim.store.records import JobRecords
 from isslim.store.settings import StoreSettings
-from isslim.store.tracing import trace_context
+from isslim.store.tracing import sendable_context
 from isslim.types.inspection import Inspection, PendingInspection
 from isslim.types.jobs import CompressionRequest, Job, JobState
 from isslim.types.names import (
@@ -96,7 +96,7 @@ def _put(
         "workflow_id_reuse_policy": "return-existing",
         "app_version": APPLICATION_VERSION,
     }
-    context = trace_context()
+    context = sendable_context()
     if context is not None:
         # The job's spans hang below the request's, whichever worker runs it.
         options["otel_context"] = context

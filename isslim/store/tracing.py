@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import logging
 import os
+import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextvars import ContextVar
 from typing import Any
 
 _LOG = logging.getLogger("isslim.tracing")
@@ -21,40 +23,64 @@ Fact = str | int
 
 
 class LightSpan:
-    """A span that costs a request little: noted while it runs, and made when its maker ends it.
+    """A span that costs a request little: a note while it runs, of which a span is made later.
 
     The SDK's own take locks, sample and check every attribute as they go: 30 microseconds each, of
-    which a short request has four.
+    which a short request has four. Ids, too, are drawn when they are first asked for.
 
     Args:
         spans: that it is one of.
         name: of the span.
-        own: its context, of the SDK.
-        parent: that of the span above it; None: it is the first of its trace.
+        above: the span above it; or a context of the SDK; or what gives one when it is needed.
 
     Attributes:
         facts: its attributes, to which more may be added.
         failed: whether what it is of did.
         serves: whether it is that of a request.
+        began: by `time.time_ns`.
+        ended: the same; 0: it has not.
     """
 
-    __slots__ = ("_spans", "began", "facts", "failed", "name", "own", "parent", "serves")
+    __slots__ = ("_found", "_spans", "above", "began", "ended", "facts", "failed", "name", "serves")
 
-    def __init__(self, spans: _Spans, name: str, own: Any, parent: Any) -> None:
-        self._spans, self.name, self.own, self.parent = spans, name, own, parent
+    def __init__(self, spans: _Spans, name: str, above: Any) -> None:
+        self._spans, self.name, self.above = spans, name, above
         self.facts: dict[str, Fact] = {}
-        self.began, self.failed, self.serves = time.time_ns(), False, False
+        self.began, self.ended, self.failed, self.serves = time.time_ns(), 0, False, False
+        self._found: tuple[Any, Any] | None = None
+
+    @property
+    def found(self) -> tuple[Any, Any]:
+        """Its context, of the SDK, and that of the span above it; None: it is a trace's first."""
+        if self._found is None:
+            with self._spans.one:
+                if self._found is None:
+                    self._found = self._spans.placed(self.name, self.above)
+        return self._found
+
+    @property
+    def context(self) -> Any:
+        """What the SDK asks before it queues a span: that it is one to send, as yet."""
+        return self._spans.any_context
 
     def end(self) -> None:
         """Ends it."""
-        self._spans.send(self)
+        self.ended = time.time_ns()
+        self._spans.processor.on_end(self)
 
 
 class _Spans:
-    """Makes spans as the SDK hands them to its exporter, and obeys its sampler.
+    """Makes spans as the SDK hands them to its exporter, in the thread that sends them.
+
+    It obeys the SDK's sampler.
 
     Args:
         name: of the process.
+
+    Attributes:
+        processor: takes spans that have ended.
+        any_context: of a span that is sampled.
+        one: held while the ids of a span are drawn.
 
     Raises:
         ImportError: when the SDK or its exporter is not there.
@@ -70,16 +96,19 @@ class _Spans:
         self._resource = Resource.create({"service.name": name})
         # Behind what may not be there: without it nothing is loaded.
         from opentelemetry import propagate, trace
-        from opentelemetry.context import Context
+        from opentelemetry.context import Context, get_current
 
         provider = TracerProvider(resource=self._resource)
-        self.processor = BatchSpanProcessor(OTLPSpanExporter())
+        self._exporter: Any = OTLPSpanExporter()
+        own: Any = self
+        self.processor: Any = BatchSpanProcessor(own)
         provider.add_span_processor(self.processor)
         trace.set_tracer_provider(provider)
         self._sampler, self._ids = provider.sampler, provider.id_generator
         self._sampled = sampling.Decision.RECORD_AND_SAMPLE
         self._headers = {each.lower() for each in propagate.get_global_textmap().fields}
         self._trace, self._extract, self._context = trace, propagate.extract, Context
+        self.current_context = get_current
         self._readable, self._scope = ReadableSpan, InstrumentationScope("isslim")
         self._status = {
             failed: trace.Status(trace.StatusCode.ERROR if failed else trace.StatusCode.UNSET)
@@ -89,25 +118,31 @@ class _Spans:
             sampled: trace.TraceFlags(trace.TraceFlags.SAMPLED if sampled else 0)
             for sampled in (False, True)
         }
+        self.any_context = trace.SpanContext(1, 1, False, self._flags[True])
+        self.one = threading.RLock()
 
-    def begin(self, name: str, context: Any) -> LightSpan:
-        """A span below that of a context, or the first of a trace.
+    def placed(self, name: str, above: Any) -> tuple[Any, Any]:
+        """The context of a span, and that of the one above it.
 
         Args:
             name: of the span.
-            context: None: that of this task or thread.
+            above: see `LightSpan`.
         """
-        above = self._trace.get_current_span(context).get_span_context()
-        number = above.trace_id if above.is_valid else self._ids.generate_trace_id()
-        if above.is_valid and not above.is_remote:  # within a process all go with the first one
-            flags, state = above.trace_flags, above.trace_state
+        if isinstance(above, LightSpan):
+            parent, state = above.found[0], above.found[0].trace_state
+            number, flags = parent.trace_id, parent.trace_flags
         else:
-            found = self._sampler.should_sample(context, number, name, self._trace.SpanKind.SERVER)
-            flags = self._flags[found.decision is self._sampled]
-            state = found.trace_state or above.trace_state
-        ids = number, self._ids.generate_span_id()
-        own = self._trace.SpanContext(*ids, False, flags, state)
-        return LightSpan(self, name, own, above if above.is_valid else None)
+            context = above() if callable(above) else above
+            parent = self._trace.get_current_span(context).get_span_context()
+            number = parent.trace_id if parent.is_valid else self._ids.generate_trace_id()
+            flags, state = parent.trace_flags, parent.trace_state
+            if not parent.is_valid or parent.is_remote:  # within a process all go with the first
+                kind = self._trace.SpanKind.SERVER
+                decided = self._sampler.should_sample(context, number, name, kind)
+                flags = self._flags[decided.decision is self._sampled]
+                state = decided.trace_state or state
+        own = self._trace.SpanContext(number, self._ids.generate_span_id(), False, flags, state)
+        return own, parent if parent.is_valid else None
 
     def sent(self, headers: Mapping[str, str]) -> Any:
         """The context that a sender names; an empty one, if it names none.
@@ -120,29 +155,41 @@ class _Spans:
         return self._extract(headers, self._context())
 
     def below(self, span: LightSpan) -> Any:
-        """The context of what is done for a span."""
-        return self._trace.set_span_in_context(self._trace.NonRecordingSpan(span.own))
+        """The SDK's context of what is done for a span."""
+        return self._trace.set_span_in_context(self._trace.NonRecordingSpan(span.found[0]))
 
-    def send(self, span: LightSpan) -> None:
-        """Hands a span to the exporter, if it is among those that are sent."""
+    def export(self, ended: Sequence[Any]) -> Any:
+        """Sends spans, but for those that are not sampled; the SDK's thread calls this.
+
+        Args:
+            ended: notes of them, or the SDK's own.
+        """
+        notes = (self._made(each) if isinstance(each, LightSpan) else each for each in ended)
+        return self._exporter.export([each for each in notes if each.context.trace_flags.sampled])
+
+    def shutdown(self) -> None:
+        """Ends the exporter."""
+        self._exporter.shutdown()
+
+    def _made(self, note: LightSpan) -> Any:
+        """The SDK's span of a note."""
         kinds = self._trace.SpanKind
-        if span.own.trace_flags.sampled:
-            self.processor.on_end(
-                self._readable(
-                    span.name,
-                    span.own,
-                    span.parent,
-                    self._resource,
-                    span.facts,
-                    kind=kinds.SERVER if span.serves else kinds.INTERNAL,
-                    status=self._status[span.failed],
-                    start_time=span.began,
-                    end_time=time.time_ns(),
-                    instrumentation_scope=self._scope,
-                )
-            )
+        own, parent = note.found
+        return self._readable(
+            note.name,
+            own,
+            parent,
+            self._resource,
+            note.facts,
+            kind=kinds.SERVER if note.serves else kinds.INTERNAL,
+            status=self._status[note.failed],
+            start_time=note.began,
+            end_time=note.ended,
+            instrumentation_scope=self._scope,
+        )
 
 
+_CURRENT: ContextVar[LightSpan | None] = ContextVar("span_of_request", default=None)
 _spans: _Spans | None = None
 
 
@@ -181,12 +228,16 @@ def is_tracing() -> bool:
 
 
 def trace_context() -> Any:
-    """The context of the span that this task or thread works for; None: there are no traces."""
+    """What the spans of this task or thread are to be below; None: there are no traces."""
     if _spans is None:
         return None
-    from opentelemetry import context
+    return _CURRENT.get() or _spans.current_context()
 
-    return context.get_current()
+
+def sendable_context() -> Any:
+    """The same as a context of the SDK, which another process can be sent."""
+    found = trace_context()
+    return _spans.below(found) if _spans and isinstance(found, LightSpan) else found
 
 
 def trace_id() -> str | None:
@@ -195,7 +246,7 @@ def trace_id() -> str | None:
         return None
     from opentelemetry import trace
 
-    found = trace.get_current_span().get_span_context()
+    found = trace.get_current_span(sendable_context()).get_span_context()
     return format(found.trace_id, "032x") if found.is_valid else None
 
 
@@ -212,7 +263,7 @@ def start_span(
     """
     if _spans is None:
         return None
-    made = _spans.begin(name, parent)
+    made = LightSpan(_spans, name, parent)
     made.facts.update(facts or {})
     if began_ns is not None:
         made.began = began_ns
@@ -227,7 +278,7 @@ def span(name: str, parent: Any, facts: Mapping[str, str]) -> AbstractContextMan
         parent: as `trace_context` returned it.
         facts: its attributes.
     """
-    return _NOTHING if _spans is None else _span(_spans.begin(name, parent), facts)
+    return _NOTHING if _spans is None else _span(LightSpan(_spans, name, parent), facts)
 
 
 @contextmanager
@@ -240,26 +291,25 @@ def _span(made: LightSpan, facts: Mapping[str, str]) -> Iterator[None]:
 
 
 @contextmanager
-def request_span(name: str, sent: Mapping[str, str]) -> Iterator[LightSpan | None]:
+def request_span(name: str, sent: Callable[[], Mapping[str, str]]) -> Iterator[LightSpan | None]:
     """A span of a request, below its sender's own; what the block does is below it.
 
     Args:
         name: of the span.
-        sent: headers of the request, names in lower case.
+        sent: gives the headers of the request, names in lower case; called where it is needed.
     """
     if _spans is None:
         yield None
         return
-    from opentelemetry import context
-
-    made = _spans.begin(name, _spans.sent(sent))
+    spans = _spans
+    made = LightSpan(spans, name, lambda: spans.sent(sent()))
     made.serves = True
-    token = context.attach(_spans.below(made))
+    token = _CURRENT.set(made)
     try:
         yield made
     except BaseException:
         made.failed = True
         raise
     finally:
-        context.detach(token)
+        _CURRENT.reset(token)
         made.end()

@@ -244,7 +244,7 @@ def traced(method: str, call: Call) -> AbstractContextManager[object]:
     if not is_tracing() or method in QUIET:
         return nullcontext()
     metadata = call.invocation_metadata() or ()
-    return request_span(f"gRPC {method}", {n: v for n, v in metadata if isinstance(v, str)})
+    return request_span(f"gRPC {method}", lambda: {n: v for n, v in metadata if isinstance(v, str)})
 
 
 def refusal_of(error: Exception) -> Refusal:
