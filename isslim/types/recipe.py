@@ -319,7 +319,7 @@ class Recipe(StrictModel):
     )
     base_model: str | None = Field(
         default=None,
-        pattern=r"^[A-Za-z0-9][\w.-]{0,95}(/[\w.-]{1,96})?$",
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,95}(/[A-Za-z0-9_.-]{1,96})?$",
         exclude_if=lambda value: value is None,
         description="name on the Hugging Face Hub of the model that is compressed, for the head "
         "of the card; null: the card names none",

@@ -8,10 +8,12 @@ from typing import Any
 import pytest
 import yaml
 from huggingface_hub import ModelCard
+from pydantic import ValidationError
 
 from isslim.card.head import head, number, quoted, without_head
 from isslim.store.bundles import BundleStore
 from isslim.types.manifest import Manifest
+from isslim.types.recipe import Recipe
 from tests.conftest import Published
 
 HOSTILE = [
@@ -69,6 +71,13 @@ def test_licence_and_base_model_are_those_of_the_recipe(manifest: Manifest, tmp_
     data: Any = loaded(head(manifest.model_copy(update={"recipe": recipe})), tmp_path).data
     assert (data.license, data.base_model) == ("no", "user/1.0")
     assert data.to_dict()["base_model_relation"] == "quantized"
+
+
+@pytest.mark.parametrize("name", ["user/żółw", "żółw", "user/", "a/b/c", "-a", "a" * 97])
+def test_names_that_the_hub_cannot_have_are_refused(name: str) -> None:
+    assert Recipe(name="x", base_model="user/model_1.0-b").base_model
+    with pytest.raises(ValidationError, match="base_model"):
+        Recipe(name="x", base_model=name)
 
 
 @pytest.mark.parametrize("text", HOSTILE)
