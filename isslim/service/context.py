@@ -149,13 +149,13 @@ class AppContext:
         self.models.forget(bundle_id)
         self.siblings.tell(REMOVED, bundle_id)
 
-    def delete(self, name: str) -> None:
+    def delete(self, bundle_id: str) -> None:
         """Removes a model from disk and from the memory of all processes.
 
         Raises:
             NotFound: when there is no such model.
         """
-        bundle_id = self.models.delete(name)
+        self.models.delete(bundle_id)
         self.queue.forget_model(bundle_id)
         self.owners.forget("model", bundle_id)
         self.metrics.forget_model(bundle_id)

@@ -14,7 +14,7 @@ from fastapi import Depends, Request
 from isslim.service.access.caller import Caller, caller_of
 from isslim.service.context import AppContext
 from isslim.service.problems import RequestError
-from isslim.store.errors import NotFound
+from isslim.store.errors import InUse, NotFound
 from isslim.store.owners import NOBODY, Kind, Quota, Work
 from isslim.store.queue import job_id_of
 from isslim.types.jobs import CompressionRequest, Job, Sweep
@@ -91,6 +91,45 @@ def require_model(context: AppContext, caller: Caller, model_id: str) -> None:
     """
     if not caller.rules:
         _require(caller, context.owners.owner_of("model", model_id), f"the model {model_id}")
+
+
+def deletable(context: AppContext, caller: Caller, model: str) -> tuple[str, list[str]]:
+    """A model that a caller may delete.
+
+    What keeps it are aliases of the caller's own, and those of administrators and of nobody, which
+    are the service's. Any other key's would let strangers decide over it. The alias by which it is
+    asked for keeps it as well, since the caller may mean a model of that name.
+
+    Args:
+        context: the service's parts.
+        caller: who asks to delete it.
+        model: its id, alias or name.
+
+    Returns:
+        Its id, and the other keys' aliases that need it.
+
+    Raises:
+        NotFound: when there is no such model.
+        RequestError: (not-owner) when it is another's.
+        InUse: when an alias keeps it.
+    """
+    model_id = context.models.resolve(model)
+    require_model(context, caller, model_id)
+    naming = context.models.aliases.naming(model_id)
+    owners = context.owners.of_kind("alias", naming)
+    if mine := [each for each in naming if caller.owns(owners.get(each))]:
+        raise InUse(model_id, mine)
+    lasting = {None, *context.access.administrators()}
+    if kept := [each for each in naming if owners.get(each) in lasting]:
+        raise InUse(model_id, kept, "it is an administrator's: ask one to point it elsewhere")
+    if model in naming:
+        raise InUse(
+            model_id,
+            [model],
+            f"it is the key '{owners[model]}'s, and does not keep the model from being deleted "
+            f"under its id: DELETE /models/{model_id}",
+        )
+    return model_id, naming
 
 
 def require_alias(context: AppContext, caller: Caller, alias: str) -> None:

@@ -187,6 +187,26 @@ class AliasStore:
         action: Action = "promoted" if promote else "rolled back"
         return self._change(seen.alias, edit, author, action)
 
+    def end_trials_of(self, model_id: str, alias: str, author: Author) -> None:
+        """Ends an alias's shadow and canary of a model that is to be deleted.
+
+        What the alias itself points at is left: its owner decides where it goes from there.
+
+        Args:
+            model_id: of the model.
+            alias: its name.
+            author: who deletes the model.
+        """
+
+        def edit(now: AliasState | None) -> AliasState | None:
+            if now is None:
+                return None
+            trials = (("shadow", now.shadow), ("canary", now.canary))
+            ended = [role for role, each in trials if each is not None and each.model == model_id]
+            return now.model_copy(update=dict.fromkeys(ended))
+
+        self._change(alias, edit, author, "rolled back")
+
     def delete(self, alias: str, author: Author) -> None:
         """Removes an alias; its trail stays.
 

@@ -2,6 +2,7 @@
 
 StoreError
 |-- NotFound            no such bundle, file, upload, job or alias
+|   `-- ModelGone       an alias points at a model that was deleted
 |-- TooLarge            an upload exceeded its limit
 |-- EmptyUpload         an upload was empty
 |-- UnsafePath          a name would leave its folder
@@ -37,6 +38,17 @@ class NotFound(StoreError):
         self.kind, self.name, self.known = kind, name, known
         hint = f"; there is: {', '.join(known) or 'none'}" if known is not None else ""
         super().__init__(f"there is no {kind} '{name}'{hint}")
+
+
+class ModelGone(NotFound):
+    """An alias points at a model that its owner has deleted."""
+
+    def __init__(self, alias: str, model_id: str) -> None:
+        super().__init__("model", model_id)
+        self.args = (
+            f"the alias '{alias}' points at the model {model_id}, which was deleted: point the "
+            "alias at another one, or roll it back",
+        )
 
 
 class TooLarge(StoreError):
@@ -80,15 +92,23 @@ class CorruptBundle(StoreError):
 
 
 class InUse(StoreError):
-    """A model cannot be deleted: aliases need it."""
+    """A model cannot be deleted: aliases need it.
 
-    def __init__(self, model_id: str, aliases: list[str]) -> None:
+    Args:
+        model_id: of the model.
+        aliases: that need it.
+        remedy: what the sender can do about it.
+    """
+
+    def __init__(
+        self,
+        model_id: str,
+        aliases: list[str],
+        remedy: str = "point it at another model, or delete it, first",
+    ) -> None:
         self.model_id, self.aliases = model_id, aliases
         named = ", ".join(f"'{each}'" for each in aliases)
-        super().__init__(
-            f"the model {model_id} is needed by the alias {named}: point it at another model, or "
-            "delete it, first"
-        )
+        super().__init__(f"the model {model_id} is needed by the alias {named}: {remedy}")
 
 
 class QuotaExceeded(StoreError):

@@ -83,6 +83,14 @@ class AccessControl:
         found = self._keys.of_digest(caller.digest)
         return found is not None and (found.name, found.scopes) == (caller.name, caller.scopes)
 
+    def administrators(self) -> set[str]:
+        """Names of the keys that may do everything; none where no keys are asked for.
+
+        Raises:
+            RequestError: (keys-unreadable) when nobody can be let in.
+        """
+        return set() if self._keys is None else self._keys.administrators()
+
     def admit(self, caller: Caller, scopes: frozenset[Scope]) -> Allowance | None:
         """Counts a request, and refuses what a caller may not ask.
 

@@ -8,7 +8,7 @@ import threading
 from pathlib import Path
 
 from isslim.service.problems import RequestError
-from isslim.types.access import KeyRecord, digest_of, read_keys
+from isslim.types.access import KeyRecord, Scope, digest_of, read_keys
 
 _LOG = logging.getLogger("service.access")
 _Stamp = tuple[int, int, int]
@@ -56,6 +56,14 @@ class KeyRing:
             RequestError: (keys-unreadable) as of `find`.
         """
         return self._current().get(digest)
+
+    def administrators(self) -> set[str]:
+        """Names of the keys that may do everything.
+
+        Raises:
+            RequestError: (keys-unreadable) as of `find`.
+        """
+        return {each.name for each in self._current().values() if Scope.ADMIN in each.scopes}
 
     def _current(self) -> dict[str, KeyRecord]:
         try:

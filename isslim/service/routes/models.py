@@ -10,10 +10,12 @@ from fastapi.responses import FileResponse, PlainTextResponse
 from starlette.types import Message, Receive, Scope, Send
 
 from isslim.service.context import Context
-from isslim.service.ownership import Asking, require_model
+from isslim.service.ownership import Asking, deletable, require_model
 from isslim.service.parameters import FilePath, ModelName
 from isslim.service.problems import answer, describe
+from isslim.service.request_id import request_id
 from isslim.service.routing import checked_router
+from isslim.store.aliases import Author
 from isslim.store.bundles import ListedBundle
 from isslim.store.folders import report_of
 from isslim.types.manifest import FileRecord
@@ -152,12 +154,20 @@ def get_file(model: ModelName, path: FilePath, context: Context, caller: Asking)
     "/{model}",
     status_code=204,
     summary="Delete a model",
-    responses={404: {"model": ProblemDocument}},
+    responses=REFUSALS,
 )
 def delete_model(model: ModelName, context: Context, caller: Asking) -> Response:
-    """From disk and memory. The request that made it, sent again, makes it anew."""
-    require_model(context, caller, context.models.resolve(model))
-    context.delete(model)
+    """From disk and memory. The request that made it, sent again, makes it anew.
+
+    An alias keeps the model (409), unless it is another key's: then its trials of the model end,
+    and if it points at the model, it is answered with 404 until it is pointed elsewhere.
+    """
+    model_id, strangers = deletable(context, caller, model)
+    note = f"the model {model_id} was deleted by its owner, the key '{caller.name}'"
+    for alias in strangers:
+        author = Author(request_id() or "", note=note)
+        context.models.aliases.end_trials_of(model_id, alias, author)
+    context.delete(model_id)
     return Response(status_code=204)
 
 

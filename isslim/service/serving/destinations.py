@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
+from isslim.store.errors import ModelGone, NotFound
 from isslim.types.manifest import VariantName
 from isslim.types.schemas.aliases import Alias, Candidate, Target
 
@@ -24,6 +27,20 @@ class Destination:
     variant: VariantName | None = None
     alias: Alias | None = None
     is_canary: bool = False
+
+    @contextmanager
+    def there(self) -> Iterator[None]:
+        """Says what is wrong where an alias still points at a model that is gone.
+
+        Raises:
+            ModelGone: in place of `NotFound`.
+        """
+        try:
+            yield
+        except NotFound as error:
+            if self.alias is None:
+                raise
+            raise ModelGone(self.alias.alias, self.model) from error
 
 
 def destination(meaning: Alias | str, key: str, continued: str | None = None) -> Destination:

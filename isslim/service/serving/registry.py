@@ -29,7 +29,7 @@ from isslim.service.serving.freed_memory import FreedMemory
 from isslim.service.serving.model_names import ModelNames
 from isslim.store.aliases import AliasStore
 from isslim.store.bundles import BundleStore
-from isslim.store.errors import CorruptBundle, InUse, NotFound
+from isslim.store.errors import CorruptBundle, ModelGone, NotFound
 from isslim.types.kinds.registry import kind_named
 from isslim.types.manifest import Manifest, VariantName
 from isslim.types.schemas.aliases import Alias
@@ -116,7 +116,8 @@ class ModelRegistry:
                 self._keep(model)
             else:
                 opening = partial(self._timed, "files", lambda: self._open(bundle_id, kind))
-                model = await self._once((bundle_id, kind), opening)
+                with found.there():
+                    model = await self._once((bundle_id, kind), opening)
         if not isinstance(model, kind):
             raise TypeError(f"'{name}' was opened as a {type(model).__name__}")
         ticket.model, ticket.name = model.id, model.manifest.name
@@ -243,6 +244,8 @@ class ModelRegistry:
             NotFound: when there is no such model.
         """
         meaning = self.meaning(name)
+        if isinstance(meaning, Alias) and not self.bundles.exists(meaning.model):
+            raise ModelGone(meaning.alias, meaning.model)
         return meaning if isinstance(meaning, str) else meaning.model
 
     def meaning(self, name: str) -> Alias | str:
@@ -352,15 +355,12 @@ class ModelRegistry:
         with self._lock:
             self._drop(bundle_id)
 
-    def delete(self, name: str) -> str:
-        """Removes a model from disk and memory, and ends its processes; returns its id.
+    def delete(self, bundle_id: str) -> None:
+        """Removes a model from disk and memory, and ends its processes.
 
         Raises:
-            InUse: when an alias needs it.
+            NotFound: when there is no such model.
         """
-        bundle_id = self.resolve(name)
-        if aliases := self.aliases.naming(bundle_id):
-            raise InUse(bundle_id, aliases)
         with self._alone(bundle_id):
             self.bundles.delete(bundle_id)
             with self._lock:
@@ -371,7 +371,6 @@ class ModelRegistry:
         if model is not None:
             # In the background: one of its processes may still be starting, which takes a while.
             self._loading.submit(model.close)
-        return bundle_id
 
     def close(self) -> None:
         """Forgets all models, and ends their processes."""

@@ -33,6 +33,7 @@ from isslim.types.access import Scope
 from isslim.types.jobs import JobState
 from tests.conftest import Published
 from tests.service.access.conftest import Keys, make_keys
+from tests.service.copies import publish_as
 
 LARGE = Quota(upload_bytes=1 << 30, jobs=100, models=100)
 
@@ -191,6 +192,57 @@ def test_an_alias_is_its_owners(house: House) -> None:
     assert house.ask("ann", "DELETE", "/aliases/prod").status_code == 204
     assert house.ask("ben", "PUT", "/aliases/prod", **put).status_code == 200
     assert house.ask("eve", "GET", "/aliases/prod").json()["owner"] == "ben"
+
+
+def test_strangers_aliases_do_not_keep_a_model(house: House, published: Published) -> None:
+    """Whoever may `compress` could otherwise decide that a model stays."""
+    owners = house.client.app.state.context.owners  # type: ignore[attr-defined]
+    other = publish_as("other", published, house.settings.home)
+    owners.claim("model", published.bundle_id, "ann")
+    address = f"/models/{published.bundle_id}"
+    trial = {"model": published.bundle_id, "variant": "original"}
+    aliases: dict[str, dict[str, Any]] = {
+        "theirs": {"model": other},
+        "tried": {"model": other, "shadow": {**trial, "share": 1}},
+        "half": {"model": other, "canary": {**trial, "share": 1}},
+    }
+    for alias, body in aliases.items():
+        assert house.ask("ben", "PUT", f"/aliases/{alias}", json=body).status_code == 200
+    pointing = {"json": {"model": published.bundle_id}}
+    assert house.ask("ben", "PUT", "/aliases/theirs", **pointing).status_code == 200
+
+    # Her own alias and an administrator's do keep it, and so does the one that she asks by.
+    for who, said in (("ann", "delete it, first"), ("root", "an administrator's")):
+        assert house.ask(who, "PUT", "/aliases/kept", **pointing).status_code == 200
+        for asker in ("ann", "root"):
+            refused = house.ask(asker, "DELETE", address)
+            assert (refused.status_code, refused.json()["type"]) == (409, "model-in-use")
+        assert said in house.ask("ann", "DELETE", address).json()["detail"]
+        assert house.ask(who, "DELETE", "/aliases/kept").status_code == 204
+    refused = house.ask("ann", "DELETE", "/models/theirs")
+    assert refused.status_code == 409
+    assert f"DELETE {address}" in refused.json()["detail"]
+    assert house.ask("ben", "DELETE", address).status_code == 403
+
+    assert house.ask("ann", "DELETE", address).status_code == 204
+    asked = {"texts": ["the cat"]}
+    for alias in ("tried", "half"):
+        found = house.ask("ben", "GET", f"/aliases/{alias}").json()
+        assert (found["shadow"], found["canary"], found["model"]) == (None, None, other)
+        assert "deleted by its owner, the key 'ann'" in found["history"][0]["note"]
+        assert found["history"][0]["remote"] == ""
+        assert house.ask("ben", "POST", "/score", json={"model": alias, **asked}).status_code == 200
+    for gone in (
+        house.ask("ben", "POST", "/score", json={"model": "theirs", **asked}),
+        house.ask("ben", "GET", "/models/theirs"),
+    ):
+        assert (gone.status_code, gone.json()["type"]) == (404, "not-found")
+        assert "the alias 'theirs' points at the model" in gone.json()["detail"]
+    # It stays ben's: nobody takes over what its clients ask.
+    assert house.ask("ann", "PUT", "/aliases/theirs", json={"model": other}).status_code == 403
+    assert house.ask("ben", "POST", "/aliases/theirs/rollback").json()["model"] == other
+    asked = {"model": "theirs", **asked}
+    assert house.ask("ben", "POST", "/score", json=asked).status_code == 200
 
 
 def test_an_alias_takes_no_requests_from_anothers_model(house: House, published: Published) -> None:
