@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from pydantic import TypeAdapter
 
 from isslim.client.aliases import AliasesClient
-from isslim.client.forms import DamagedDownload, GraphRun, ProblemError, Unreachable
+from isslim.client.forms import DamagedDownload, GraphRun, ProblemError, Unreachable, WrongSetting
 from isslim.client.jobs import JobsClient
 from isslim.client.transport import part
 from isslim.types.arrays import dump_npz, read_npz
@@ -42,7 +42,15 @@ from isslim.types.schemas.questions import QuestionResponse
 from isslim.types.schemas.scores import ScoreResponse
 from isslim.types.schemas.status import ServiceStatus
 
-__all__ = ["Client", "Companions", "DamagedDownload", "GraphRun", "ProblemError", "Unreachable"]
+__all__ = [
+    "Client",
+    "Companions",
+    "DamagedDownload",
+    "GraphRun",
+    "ProblemError",
+    "Unreachable",
+    "WrongSetting",
+]
 _FILES = TypeAdapter(list[FileRecord])
 _KINDS = TypeAdapter(list[KindView])
 _MODELS = TypeAdapter(list[ModelSummary])

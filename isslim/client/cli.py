@@ -29,7 +29,7 @@ from isslim.client.commands import (
 )
 from isslim.client.commands.exits import EPILOG
 from isslim.client.commands.program import HELP_OPTIONS, Program, command, group_of, run
-from isslim.client.transport import KEY
+from isslim.client.transport import KEY, authorization
 
 app = typer.Typer(
     cls=Program,
@@ -65,7 +65,10 @@ def program(
     where it asks for one: an option with the key itself would show it to all users of the machine.
     """
     if key_file is not None:
-        os.environ[KEY] = key_file.read_text(encoding="utf-8", errors="replace").strip()
+        key = key_file.read_text(encoding="utf-8", errors="replace").strip()
+        if not authorization(key, f"--key-file {key_file}"):
+            raise typer.BadParameter(f"{key_file} is empty", param_hint="--key-file")
+        os.environ[KEY] = key
 
 
 command(app, "inspect")(compressing.inspect)

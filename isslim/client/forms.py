@@ -40,5 +40,9 @@ class Unreachable(Exception):
     """Nothing answers at the address, or it is not this service."""
 
 
+class WrongSetting(Unreachable):
+    """An address or a key cannot be one: nothing was asked."""
+
+
 class DamagedDownload(Exception):
     """What arrived is not the file that the service listed; nothing was kept of it."""

@@ -142,7 +142,23 @@ def chosen(files: Iterable[Path], repository: str) -> HubUpload:
     return HubUpload(model, Companions(**companions))  # type: ignore[typeddict-item]
 
 
+def require_ascii(variable: str) -> None:
+    """Refuses a token that no header can hold; it is not quoted.
+
+    Args:
+        variable: that may hold one.
+
+    Raises:
+        SharingFailed: naming the variable.
+    """
+    if not os.environ.get(variable, "").isascii():
+        raise SharingFailed(
+            f"{variable} holds no token: characters that are not ASCII are in it; copy it again"
+        )
+
+
 def _library() -> ModuleType:
+    require_ascii("HF_TOKEN")
     try:
         import huggingface_hub
         import huggingface_hub.errors

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from isslim.client.hub import SharingFailed
+from isslim.client.hub import SharingFailed, require_ascii
 from isslim.types.manifest import Manifest
 from isslim.types.schemas.figures import ManifestView
 
@@ -81,6 +81,7 @@ def log_model(
     Raises:
         SharingFailed: when MLflow refuses it, or does not answer.
     """
+    require_ascii("MLFLOW_TRACKING_TOKEN")
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of MLflow about its own libraries

@@ -24,7 +24,7 @@ from isslim.client.events import (
     lines_of,
     read_events,
 )
-from isslim.client.forms import ProblemError, Unreachable
+from isslim.client.forms import ProblemError, Unreachable, WrongSetting
 from isslim.types.kinds.uploads import Companions
 from isslim.types.recipe import Recipe
 
@@ -40,6 +40,9 @@ class Transport:
         timeout: seconds for one answer; a comparison of a large model takes a while.
         key: of the service; None: what `ISS_API_KEY` holds, if anything.
 
+    Raises:
+        WrongSetting: when the address, the key or a proxy's address cannot be one.
+
     Attributes:
         answered: whether the service has answered at all.
     """
@@ -47,16 +50,23 @@ class Transport:
     def __init__(
         self, url: str = "http://127.0.0.1:8000", timeout: float = 300.0, key: str | None = None
     ) -> None:
+        check_address(url)
         self.url, self._timeout, self.answered = url, timeout, False
+        held, source = (
+            (os.environ.get(KEY, ""), KEY) if key is None else (key, "the argument `key`")
+        )
         try:
             self._http = httpx.Client(
                 base_url=url,
                 timeout=timeout,
                 event_hooks={"response": [self._notice]},
-                headers=_authorization(os.environ.get(KEY, "") if key is None else key),
+                headers=authorization(held, source),
             )
-        except httpx.InvalidURL as error:
-            raise Unreachable(f"'{url}' is no address: {error}") from error
+        except (httpx.InvalidURL, ValueError) as error:  # the address was checked
+            raise WrongSetting(
+                "HTTP_PROXY, HTTPS_PROXY or ALL_PROXY holds no address of a proxy, such as "
+                f"http://127.0.0.1:3128: {error}"
+            ) from error
 
     def __enter__(self) -> Self:
         return self
@@ -218,17 +228,50 @@ def _raise_problem(response: httpx.Response) -> None:
     )
 
 
-def _authorization(key: str) -> dict[str, str]:
-    """The header that sends a key.
+def check_address(url: str) -> None:
+    """Refuses what cannot be a service's address.
 
     Raises:
-        Unreachable: when it cannot be a key; it is not quoted, whatever it is.
+        WrongSetting: saying what is wrong with it.
     """
-    if not key.strip():
+    try:
+        url.encode()
+        parsed = httpx.URL(url)
+        if parsed.scheme not in ("http", "https") or not parsed.host:
+            raise ValueError("it begins with no http:// or https://, or names no host")
+        if parsed.port is not None and not 0 < parsed.port < 1 << 16:
+            raise ValueError(f"there is no port {parsed.port}")
+        if any(sign.isspace() for sign in url):
+            raise ValueError("it holds a blank")
+    except UnicodeError as error:
+        shown = url.encode(errors="backslashreplace").decode()
+        raise WrongSetting(f"'{shown}' is no address: it is not UTF-8") from error
+    except (httpx.InvalidURL, ValueError) as error:
+        raise WrongSetting(
+            f"'{url}' is no address, such as http://127.0.0.1:8000: {error}"
+        ) from error
+
+
+def authorization(key: str, source: str) -> dict[str, str]:
+    """The header that sends a key.
+
+    Args:
+        key: of the service; empty: none.
+        source: the option, variable or argument that holds it, for the message.
+
+    Raises:
+        WrongSetting: when it cannot be a key; it is not quoted, whatever it is.
+    """
+    key = key.strip()
+    if not key:
         return {}
-    if re.fullmatch(r"[!-~]+", key.strip()) is None:
-        raise Unreachable(f"what {KEY} or the file holds is no key: it has to be one ASCII word")
-    return {"authorization": f"Bearer {key.strip()}"}
+    if re.fullmatch(r"[!-~]+", key) is None:
+        found = "characters that are not ASCII" if not key.isascii() else "blanks or line ends"
+        raise WrongSetting(
+            f"{source} holds no key: {found} are in it. A key is one word of ASCII characters, as "
+            "`isslim keys new` prints it; copy it again"
+        )
+    return {"authorization": f"Bearer {key}"}
 
 
 def part(name: str) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from isslim.client.api import Client, Unreachable
+from isslim.client.api import Client, Unreachable, WrongSetting
 from isslim.client.cli import app
 from isslim.client.commands import exits
 from isslim.client.commands.asking import texts_of
@@ -69,12 +69,27 @@ def test_lines_end_at_line_feeds_alone(tmp_path: Path) -> None:
         ("jobs show .", "'.' is no id or name"),
         ("models list --url foo", "'foo' is no address, such as http://127.0.0.1:8000"),
         ("models list --url http://", "'http://' is no address"),
+        ("models list --url http://h\u200bst:1", "is no address"),
+        ("models list --url http://127.0.0.1:99999", "there is no port 99999"),
+        ("models list --url 'http://127.0.0.1:1\u00a0'", "it holds a blank"),
+        (f"models list --url http://127.0.0.1:1/{BYTE}", "it is not UTF-8"),
     ],
 )
 def test_name_or_address_that_is_none_is_wrong_usage(words: str, told: str) -> None:
     done = CliRunner(env={"ISS_URL": NOWHERE}).invoke(app, words)
     assert (done.exit_code, done.stdout) == (exits.USAGE, "")
     assert told in done.stderr
+
+
+def test_address_in_a_variable_that_is_none_is_wrong_usage() -> None:
+    for variable, told in (("ISS_URL", "ISS_URL"), ("HTTP_PROXY", "HTTP_PROXY")):
+        held = {"ISS_URL": NOWHERE} | {variable: "foo://h\u200bst:1"}
+        done = CliRunner(env=held).invoke(app, ["models"])
+        assert (done.exit_code, done.stdout) == (exits.USAGE, "")
+        assert told in done.stderr
+        assert "is no address" in done.stderr or "holds no address" in done.stderr
+    with pytest.raises(WrongSetting, match="begins with no http"):
+        Client("localhost:8000")
 
 
 @pytest.mark.parametrize(

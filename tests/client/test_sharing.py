@@ -57,6 +57,10 @@ def test_hub_that_refuses_or_does_not_answer_is_told_in_a_line(
         push_folder(bundle, "nobody/tiny")
     with pytest.raises(SharingFailed, match="me/nothing"), fetched("me/nothing"):
         pass
+    monkeypatch.setenv("HF_TOKEN", "hf_geheim\u00fc")
+    with pytest.raises(SharingFailed, match=r"^HF_TOKEN holds no token: .* not ASCII"):
+        push_folder(bundle, "me/tiny")
+    monkeypatch.setenv("HF_TOKEN", "hf_test")
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:1")
     with pytest.raises(SharingFailed, match="does not answer"):
         push_folder(bundle, "me/tiny")
@@ -128,4 +132,7 @@ def test_mlflow_that_does_not_answer_is_told_in_a_line(
     manifest = BundleStore(published.settings).open(published.bundle_id).manifest
     view = manifest_view(manifest)
     with pytest.raises(SharingFailed, match="did not take the model"):
+        log_model(view, "id", bundle, "http://127.0.0.1:1", experiment="e", alias="a")
+    monkeypatch.setenv("MLFLOW_TRACKING_TOKEN", "geheim\u00fc")
+    with pytest.raises(SharingFailed, match=r"^MLFLOW_TRACKING_TOKEN holds no token"):
         log_model(view, "id", bundle, "http://127.0.0.1:1", experiment="e", alias="a")

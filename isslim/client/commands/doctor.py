@@ -21,7 +21,7 @@ from rich.console import Group
 from rich.text import Text
 
 import isslim
-from isslim.client.api import Client, ProblemError, Unreachable
+from isslim.client.api import Client, ProblemError, Unreachable, WrongSetting
 from isslim.client.commands import exits
 from isslim.client.commands.answers import Answers
 from isslim.client.commands.options import HERE, AsJson, Url
@@ -78,6 +78,9 @@ def _service(url: str) -> Iterator[Finding]:
     try:
         with Client(url) as client:
             about, health = client.about(), client.health()
+    except WrongSetting as error:
+        yield Finding(subject="service", state="wrong", detail=str(error), advice="correct it")
+        return
     except Unreachable as error:
         advice = "start one: isslim serve; or name another: --url, or ISS_URL"
         yield Finding(subject="service", state="wrong", detail=str(error), advice=advice)

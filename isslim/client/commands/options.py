@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from isslim.client.forms import WrongSetting
 from isslim.client.hub import is_hub_address
+from isslim.client.transport import check_address
 from isslim.settings.client import ClientSettings
 
 
 def _address(url: str) -> str:
-    if not re.match(r"https?://[^/?#]", url):
-        raise typer.BadParameter(f"'{url}' is no address, such as http://127.0.0.1:8000")
+    try:
+        check_address(url)
+    except WrongSetting as error:
+        raise typer.BadParameter(str(error)) from error
     return url
 
 

@@ -15,7 +15,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from isslim.client.commands import exits
 from isslim.client.commands.answers import console
-from isslim.client.forms import DamagedDownload, ProblemError, Unreachable
+from isslim.client.forms import DamagedDownload, ProblemError, Unreachable, WrongSetting
 from isslim.client.hub import SharingFailed
 from isslim.client.pulling import NothingToPull
 from isslim.client.transport import KEY
@@ -97,6 +97,9 @@ class Program(TyperGroup):
         except ValidationError as error:
             _say(f"what answers is no isslim service, or one of another version: {error}")
             raise typer.Exit(exits.UNREACHABLE) from error
+        except WrongSetting as error:
+            _say(str(error))
+            raise typer.Exit(exits.USAGE) from error
         except Unreachable as error:
             _say(str(error))
             raise typer.Exit(exits.UNREACHABLE) from error

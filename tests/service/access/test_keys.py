@@ -12,7 +12,8 @@ from typer.testing import CliRunner
 
 from isslim.client.api import Client
 from isslim.client.cli import app as program
-from isslim.client.forms import ProblemError, Unreachable
+from isslim.client.commands import exits
+from isslim.client.forms import ProblemError, WrongSetting
 from isslim.service.main import create_app
 from isslim.settings.environment import SettingsRefused, read
 from isslim.settings.service import ServiceSettings
@@ -221,7 +222,27 @@ def test_several_processes_client_and_command_line(
         assert by_file.exit_code == 0, by_file.output
 
 
-def test_what_cannot_be_a_key_is_not_quoted() -> None:
-    with pytest.raises(Unreachable) as caught:
-        Client(key="geheim\u00fc 1")
+@pytest.mark.parametrize(
+    ("held", "told"), [("geheim\u00fc", "not ASCII"), ("geheim 1", "blanks or line ends")]
+)
+def test_what_cannot_be_a_key_is_not_quoted(
+    held: str, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(WrongSetting, match=f"the argument `key` holds no key: .*{told}") as caught:
+        Client(key=held)
     assert "geheim" not in str(caught.value)
+    file = tmp_path / "key"
+    file.write_text(held)
+    nothing = tmp_path / "nothing"
+    nothing.write_text("\n")
+    monkeypatch.setenv("ISS_API_KEY", held)
+    monkeypatch.setenv("ISS_URL", "http://127.0.0.1:1")
+    for words, said in (
+        (["models"], "ISS_API_KEY holds no key"),
+        (["--key-file", str(file), "models"], f"--key-file {file} holds no key"),
+        (["--key-file", str(nothing), "models"], "is empty"),
+    ):
+        refused = CliRunner().invoke(program, words)
+        assert (refused.exit_code, refused.stdout) == (exits.USAGE, "")
+        assert said in refused.stderr.replace("\n", "")
+        assert "geheim" not in refused.stderr
