@@ -213,12 +213,15 @@ def admit_jobs(
 def admit_inspection(
     context: AppContext, caller: Caller, request: CompressionRequest
 ) -> str | None:
-    """The same for an inspection, which counts as no job.
+    """The same for an inspection, which counts as no job, and is limited by itself.
 
     Args:
         context: the service's parts.
         caller: who asks.
         request: what is inspected.
+
+    Raises:
+        QuotaExceeded: when it is too many.
     """
     if caller.name is not None:
         _admit(context, caller, "inspection", [request])
@@ -233,6 +236,7 @@ def _admit(
         settings.quota_upload_bytes if own.upload_bytes is None else own.upload_bytes,
         settings.quota_jobs if own.jobs is None else own.jobs,
         settings.quota_models if own.models is None else own.models,
+        settings.quota_inspections if own.inspections is None else own.inspections,
     )
     work = Work(
         kind,

@@ -104,6 +104,9 @@ class AccessSettings(BaseSettings):
         description="uploads that are kept for one key; a key's line may name another number",
     )
     quota_jobs: Count = Field(default=50, description="jobs of one key, queued and running")
+    quota_inspections: Count = Field(
+        default=20, description="inspections of one key, queued and running"
+    )
     quota_models: Count = Field(default=200, description="models of one key")
     keep_audit_days: Annotated[float, Field(gt=0, le=MOST_DAYS), Unit("days")] = Field(
         default=90.0, description="how long entries of the audit trail are kept"

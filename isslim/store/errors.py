@@ -11,6 +11,7 @@ StoreError
 |-- NothingEarlier      an alias has not pointed at anything else
 |-- QuotaExceeded       a key would have more than it may
 |   |-- JobsExceeded    of jobs, of which some end by themselves
+|   `-- InspectionsExceeded  of inspections, which end within seconds
 |-- OutOfSpace          the disk is full; partial files are removed
 |-- Unavailable         the database does not answer now; it may in a moment
 |   `-- DamagedDatabase  its file is damaged
@@ -117,6 +118,10 @@ class QuotaExceeded(StoreError):
 
 class JobsExceeded(QuotaExceeded):
     """A key would have more jobs than it may; some will end by themselves."""
+
+
+class InspectionsExceeded(QuotaExceeded):
+    """A key would have more inspections than it may; they end by themselves."""
 
 
 class NothingEarlier(StoreError):

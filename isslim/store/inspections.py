@@ -15,32 +15,17 @@ import sqlalchemy as sa
 from pydantic import TypeAdapter
 from sqlalchemy.exc import IntegrityError
 
-from isslim.store.attempts import Elsewhere, has_lost_attempt
+from isslim.store.attempts import ACTIVE, Elsewhere, has_lost_attempt
 from isslim.store.errors import NotFound
 from isslim.store.job_rows import hashes_in, request_of
 from isslim.store.leniency import read_leniently
 from isslim.store.moments import now
-from isslim.store.tables import METADATA
+from isslim.store.tables import INSPECTIONS
 from isslim.types.inspection import Inspection, PendingInspection
 from isslim.types.jobs import CompressionRequest
 
 KEPT = timedelta(days=1)
 """How long the result of an inspection is kept."""
-_INSPECTIONS = sa.Table(
-    "iss_inspections",
-    METADATA,
-    sa.Column("id", sa.String(64), primary_key=True),
-    sa.Column("run", sa.Integer, nullable=False),
-    sa.Column("state", sa.String(32), nullable=False, index=True),
-    sa.Column("request", sa.Text, nullable=False),
-    sa.Column("created_at", sa.DateTime, nullable=False),
-    sa.Column("attempts", sa.Integer, nullable=False),
-    sa.Column("answer", sa.Text),
-    # Null in rows of earlier releases: token of the worker, and how many have died at it.
-    sa.Column("worker", sa.String(200)),
-    sa.Column("deaths", sa.Integer),
-)
-_ACTIVE = ("queued", "running")
 
 
 @dataclass(frozen=True)
@@ -94,14 +79,14 @@ class InspectionRecords:
             try:
                 with connection.begin_nested():
                     connection.execute(
-                        _INSPECTIONS.insert().values(id=inspection_id, run=1, **fresh)
+                        INSPECTIONS.insert().values(id=inspection_id, run=1, **fresh)
                     )
             except IntegrityError:
-                ended = _INSPECTIONS.c.state.not_in(_ACTIVE)
+                ended = INSPECTIONS.c.state.not_in(ACTIVE)
                 connection.execute(
-                    _INSPECTIONS.update()
-                    .where(_INSPECTIONS.c.id == inspection_id, ended)
-                    .values(run=_INSPECTIONS.c.run + 1, **fresh)
+                    INSPECTIONS.update()
+                    .where(INSPECTIONS.c.id == inspection_id, ended)
+                    .values(run=INSPECTIONS.c.run + 1, **fresh)
                 )
         return self.run_of(inspection_id)
 
@@ -142,7 +127,7 @@ class InspectionRecords:
             NotFound: when there is no inspection of that id.
         """
         row = self._row(inspection_id)
-        return row.run == run and row.state in _ACTIVE
+        return row.run == run and row.state in ACTIVE
 
     def begin(
         self, inspection_id: str, run: int, worker: str, is_dead: Callable[[str], bool]
@@ -162,7 +147,7 @@ class InspectionRecords:
             Elsewhere: when another attempt may be running.
         """
         row = self._row(inspection_id)
-        if row.run != run or row.state not in _ACTIVE:
+        if row.run != run or row.state not in ACTIVE:
             return None
         was_lost = has_lost_attempt(row, worker, is_dead)
         begun = BegunInspection(inspection_id, run, row.attempts + 1, (row.deaths or 0) + was_lost)
@@ -195,10 +180,10 @@ class InspectionRecords:
 
     def active(self) -> dict[str, str]:
         """The requests of unfinished runs as they are stored, by `<id>-<run>`."""
-        columns = (_INSPECTIONS.c.id, _INSPECTIONS.c.run, _INSPECTIONS.c.request)
+        columns = (INSPECTIONS.c.id, INSPECTIONS.c.run, INSPECTIONS.c.request)
         with self._engine.connect() as connection:
             rows = connection.execute(
-                sa.select(*columns).where(_INSPECTIONS.c.state.in_(_ACTIVE))
+                sa.select(*columns).where(INSPECTIONS.c.state.in_(ACTIVE))
             ).all()
         return {f"{row.id}-{row.run}": row.request for row in rows}
 
@@ -216,23 +201,23 @@ class InspectionRecords:
             Which runs were removed, as `<id>-<run>`; at most some hundred, and the rest later.
         """
         old = sa.and_(
-            _INSPECTIONS.c.state.not_in(_ACTIVE), _INSPECTIONS.c.created_at < now() - older_than
+            INSPECTIONS.c.state.not_in(ACTIVE), INSPECTIONS.c.created_at < now() - older_than
         )
-        query = sa.select(_INSPECTIONS.c.id, _INSPECTIONS.c.run).where(old).limit(500)
+        query = sa.select(INSPECTIONS.c.id, INSPECTIONS.c.run).where(old).limit(500)
         with self._engine.begin() as connection:
             found = connection.execute(query).all()
             ids = [row.id for row in found]
-            connection.execute(_INSPECTIONS.delete().where(old, _INSPECTIONS.c.id.in_(ids)))
+            connection.execute(INSPECTIONS.delete().where(old, INSPECTIONS.c.id.in_(ids)))
         return [f"{row.id}-{row.run}" for row in found]
 
     def _change(self, begun: BegunInspection, **values: Any) -> bool:
         chosen = sa.and_(
-            _INSPECTIONS.c.id == begun.id,
-            _INSPECTIONS.c.run == begun.run,
-            _INSPECTIONS.c.attempts == begun.number,
-            _INSPECTIONS.c.state.in_(_ACTIVE),
+            INSPECTIONS.c.id == begun.id,
+            INSPECTIONS.c.run == begun.run,
+            INSPECTIONS.c.attempts == begun.number,
+            INSPECTIONS.c.state.in_(ACTIVE),
         )
-        changed = _INSPECTIONS.update().where(chosen).values(**values)
+        changed = INSPECTIONS.update().where(chosen).values(**values)
         with self._engine.begin() as connection:
             return connection.execute(changed).rowcount == 1
 
@@ -241,7 +226,7 @@ class InspectionRecords:
             raise NotFound("inspection", inspection_id)
         with self._engine.connect() as connection:
             row = connection.execute(
-                _INSPECTIONS.select().where(_INSPECTIONS.c.id == inspection_id)
+                INSPECTIONS.select().where(INSPECTIONS.c.id == inspection_id)
             ).one_or_none()
         if row is None:
             raise NotFound("inspection", inspection_id)

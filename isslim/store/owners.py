@@ -16,10 +16,10 @@ import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
 from isslim.store.attempts import ACTIVE
-from isslim.store.errors import JobsExceeded, QuotaExceeded
+from isslim.store.errors import InspectionsExceeded, JobsExceeded, QuotaExceeded
 from isslim.store.migrations import migrate
 from isslim.store.moments import now
-from isslim.store.tables import JOBS, METADATA, OWNERS
+from isslim.store.tables import INSPECTIONS, JOBS, METADATA, OWNERS
 
 Kind = Literal["job", "inspection", "sweep", "model", "alias", "promotion", "key"]
 """What is owned. A promotion is the leave of a job to move an alias of an owner; the entry of a key
@@ -33,8 +33,8 @@ UPLOADS = sa.Table(
     sa.Column("at", sa.DateTime, nullable=False),
 )
 _BEING_MADE, _CLAIMED = timedelta(minutes=1), timedelta(hours=1)
-"""How long a job may take from its claim to its row, and counts until then; how long a claim stays
-without what it names, which is made after it, and whose maker's clock may be off."""
+"""How long a job or inspection may take from its claim to its row, and counts until then; how long
+a claim stays without what it names, which is made after it, and whose maker's clock may be off."""
 
 
 @dataclass(frozen=True)
@@ -45,11 +45,13 @@ class Quota:
         upload_bytes: of uploads that are kept.
         jobs: queued and running.
         models: published, and those that its jobs would publish.
+        inspections: queued and running.
     """
 
     upload_bytes: int
     jobs: int
     models: int
+    inspections: int
 
 
 @dataclass(frozen=True)
@@ -167,6 +169,8 @@ class Owners:
             _lock(connection, owner)
             if work.kind == "job":
                 _check_jobs(connection, owner, work.ids, quota)
+            elif work.kind == "inspection":
+                _check_inspections(connection, owner, work.ids, quota.inspections)
             _add_uploads(connection, owner, work.uploads, quota.upload_bytes)
             _claim(connection, work.kind, work.ids, owner)
 
@@ -190,12 +194,12 @@ class Owners:
             known = sa.select(OWNERS.c.id).where(OWNERS.c.kind == "model", OWNERS.c.at < old)
             for model in set(connection.execute(known).scalars()) - models:
                 _forget(connection, "model", model)
-            for kind in ("job", "promotion"):
+            for kind, table in (("job", JOBS), ("promotion", JOBS), ("inspection", INSPECTIONS)):
                 connection.execute(
                     OWNERS.delete().where(
                         OWNERS.c.kind == kind,
                         OWNERS.c.at < old,
-                        OWNERS.c.id.not_in(sa.select(JOBS.c.id)),
+                        OWNERS.c.id.not_in(sa.select(table.c.id)),
                     )
                 )
 
@@ -228,19 +232,35 @@ def _forget(connection: sa.Connection, kind: Kind, name: str) -> None:
     connection.execute(OWNERS.delete().where(OWNERS.c.kind == kind, OWNERS.c.id == name))
 
 
-def _check_jobs(connection: sa.Connection, owner: str, ids: frozenset[str], quota: Quota) -> None:
-    joined = OWNERS.outerjoin(JOBS, JOBS.c.id == OWNERS.c.id)
-    being_made = sa.and_(JOBS.c.state.is_(None), OWNERS.c.at > _since(_BEING_MADE))
+def _active(connection: sa.Connection, owner: str, kind: Kind, table: sa.Table) -> set[str]:
+    """Ids of a key's jobs or inspections that have not ended, and of those that are being made."""
+    joined = OWNERS.outerjoin(table, table.c.id == OWNERS.c.id)
+    being_made = sa.and_(table.c.state.is_(None), OWNERS.c.at > _since(_BEING_MADE))
     rows = connection.execute(
         sa.select(OWNERS.c.id)
         .select_from(joined)
         .where(
-            OWNERS.c.kind == "job",
+            OWNERS.c.kind == kind,
             OWNERS.c.owner == owner,
-            sa.or_(JOBS.c.state.in_(ACTIVE), being_made),
+            sa.or_(table.c.state.in_(ACTIVE), being_made),
         )
     ).scalars()
-    active = set(rows)
+    return set(rows)
+
+
+def _check_inspections(
+    connection: sa.Connection, owner: str, ids: frozenset[str], limit: int
+) -> None:
+    active = _active(connection, owner, "inspection", INSPECTIONS)
+    if ids - active and len(active) + len(ids - active) > limit:
+        raise InspectionsExceeded(
+            f"the key '{owner}' has {len(active)} of {limit} inspections queued or running: wait "
+            "until some have ended, which takes seconds each where a worker is free"
+        )
+
+
+def _check_jobs(connection: sa.Connection, owner: str, ids: frozenset[str], quota: Quota) -> None:
+    active = _active(connection, owner, "job", JOBS)
     new = len(ids - active)
     if new and len(active) + new > quota.jobs:
         raise JobsExceeded(

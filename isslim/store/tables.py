@@ -41,6 +41,20 @@ JOBS = sa.Table(
     sa.Column("publishing", sa.String(64)),
     sa.Column("seconds_left", sa.Float),
 )
+INSPECTIONS = sa.Table(
+    "iss_inspections",
+    METADATA,
+    sa.Column("id", sa.String(64), primary_key=True),
+    sa.Column("run", sa.Integer, nullable=False),
+    sa.Column("state", sa.String(32), nullable=False, index=True),
+    sa.Column("request", sa.Text, nullable=False),
+    sa.Column("created_at", sa.DateTime, nullable=False),
+    sa.Column("attempts", sa.Integer, nullable=False),
+    sa.Column("answer", sa.Text),
+    # Null in rows of earlier releases: token of the worker, and how many have died at it.
+    sa.Column("worker", sa.String(200)),
+    sa.Column("deaths", sa.Integer),
+)
 WORKERS = sa.Table(
     "iss_workers",
     METADATA,

@@ -52,12 +52,14 @@ class KeyLimits:
         upload_bytes: of the uploads that are kept.
         jobs: queued and running.
         models: published.
+        inspections: queued and running.
         rate: such as `60/minute`.
     """
 
     upload_bytes: int | None = None
     jobs: int | None = None
     models: int | None = None
+    inspections: int | None = None
     rate: str | None = None
 
 
@@ -156,12 +158,13 @@ def _limits(words: list[str]) -> KeyLimits:
             if re.match(RATE, value) is None:
                 raise ValueError("rate has to be such as 60/minute")
             rate = value
-        elif limit in ("upload_bytes", "jobs", "models") and limit not in numbers:
+        elif limit in ("upload_bytes", "jobs", "models", "inspections") and limit not in numbers:
             if _NUMBER.fullmatch(value) is None:
                 raise ValueError(f"{limit} has to be a whole number")
             numbers[limit] = int(value)
         else:
             raise ValueError(
-                "limits are upload_bytes=, jobs=, models= and rate=, each at most once"
+                "limits are upload_bytes=, jobs=, models=, inspections= and rate=, each at most "
+                "once"
             )
     return KeyLimits(**numbers, rate=rate)

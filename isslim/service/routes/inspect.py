@@ -26,7 +26,7 @@ _PENDING: dict[int | str, dict[str, Any]] = {
     202: {"model": PendingInspection, "description": "Not done yet: ask again at `Location`"}
 }
 _REFUSALS: dict[int | str, dict[str, Any]] = {
-    status: {"model": ProblemDocument} for status in (400, 403, 413, 415, 422, 503, 507)
+    status: {"model": ProblemDocument} for status in (400, 403, 413, 415, 422, 429, 503, 507)
 }
 
 

@@ -24,10 +24,11 @@ from isslim.settings.service import ServiceSettings
 from isslim.store.checkpoints import Checkpoints
 from isslim.store.errors import JobsExceeded, QuotaExceeded
 from isslim.store.inspections import InspectionRecords
+from isslim.store.locks import FileLocks
 from isslim.store.owners import UPLOADS, Owners, Quota, Work
 from isslim.store.records import JobRecords
 from isslim.store.settings import StoreSettings
-from isslim.store.tables import JOBS, OWNERS
+from isslim.store.tables import INSPECTIONS, JOBS, OWNERS
 from isslim.store.uploads import UploadStore
 from isslim.types.access import Scope
 from isslim.types.jobs import JobState
@@ -35,7 +36,7 @@ from tests.conftest import Published
 from tests.service.access.conftest import Keys, make_keys
 from tests.service.copies import publish_as
 
-LARGE = Quota(upload_bytes=1 << 30, jobs=100, models=100)
+LARGE = Quota(upload_bytes=1 << 30, jobs=100, models=100, inspections=100)
 
 
 @dataclass(frozen=True)
@@ -338,6 +339,44 @@ def test_quotas_say_what_is_used_and_what_to_do(
     assert len(kept) == 1  # nothing of the refused one
 
 
+def test_inspections_that_have_not_ended_are_limited(tmp_path: Path, published: Published) -> None:
+    """They are free of the limit on jobs, and a worker looks at them one after another."""
+    keys = make_keys(tmp_path, ann=[Scope.COMPRESS], ben=[Scope.COMPRESS])
+    settings = ServiceSettings(
+        home=tmp_path / "home",
+        api_keys_file=keys.file,
+        inspect_wait_seconds=0.01,
+        quota_inspections=2,
+        quota_jobs=1,
+    )
+    worker = FileLocks(settings.locks).acquire("a worker")
+    assert worker is not None
+
+    def inspect(who: str, content: bytes) -> Response:
+        answer: Response = client.post(
+            "/inspect", headers=keys.headers(who), files={"model": ("m.pt", content)}
+        )
+        return answer
+
+    with TestClient(create_app(settings)) as client:
+        assert [inspect("ann", each).status_code for each in (b"1", b"2", b"1")] == [202] * 3
+        refused = inspect("ann", b"3")
+        assert (refused.status_code, refused.json()["type"]) == (429, "too-many-inspections")
+        assert "2 of 2 inspections queued or running" in refused.json()["detail"]
+        assert int(refused.headers["retry-after"]) >= 1
+        kept = list((settings.home / "artifacts" / "uploads").iterdir())
+        assert len(kept) == 2  # nothing of the refused one
+        assert inspect("ben", b"3").status_code == 202
+        context = client.app.state.context  # type: ignore[attr-defined]
+        with context.queue.records.engine.begin() as connection:
+            connection.execute(INSPECTIONS.update().values(state="answered", answer="{}"))
+        assert inspect("ann", b"4").status_code == 202
+        # The line of a key may name another number.
+        keys.file.write_text(keys.file.read_text().replace("\n", " inspections=1\n"))
+        assert inspect("ann", b"5").status_code == 429
+    worker.close()
+
+
 @pytest.mark.parametrize("kind", ["sqlite", pytest.param("postgres", marks=pytest.mark.slow)])
 def test_requests_at_a_time_do_not_pass_a_quota(
     kind: str, tmp_path: Path, request: pytest.FixtureRequest
@@ -351,7 +390,7 @@ def test_requests_at_a_time_do_not_pass_a_quota(
 
 
 def check_together(settings: StoreSettings) -> None:
-    records, quota = JobRecords(settings), Quota(upload_bytes=1000, jobs=7, models=100)
+    records, quota = JobRecords(settings), Quota(1000, jobs=7, models=100, inspections=7)
     owners, outcomes = Owners(records.engine), list[str]()
 
     def ask(number: int) -> None:
@@ -369,7 +408,9 @@ def check_together(settings: StoreSettings) -> None:
     assert (outcomes.count("in"), outcomes.count("out")) == (7, 13)
     with pytest.raises(QuotaExceeded, match="keeps 7 of 10 bytes"):
         owners.admit(
-            "ann", Work("inspection", frozenset(["i"]), {"x": 4}), Quota(10, jobs=7, models=9)
+            "ann",
+            Work("inspection", frozenset(["i"]), {"x": 4}),
+            Quota(10, jobs=7, models=9, inspections=7),
         )
     owners.admit("ben", Work("job", frozenset(["job-0"]), {"0": 1}), quota)  # another's claim stays
     assert owners.owner_of("job", "job-0") in ("ann", "ben")
@@ -416,6 +457,7 @@ def test_what_is_gone_counts_no_more(tmp_path: Path, monkeypatch: pytest.MonkeyP
     collect(hours=48)
     assert count(UPLOADS) == 0
     owners.admit("ann", Work("job", frozenset(["a"]), uploads), LARGE)
+    owners.admit("ann", Work("inspection", frozenset(["i"])), LARGE)
     age(2)
     collect()
     assert (count(UPLOADS), count(OWNERS)) == (0, 1)  # the key's own entry
