@@ -143,6 +143,19 @@ def test_model_that_an_alias_needs_is_not_deleted(
     assert client.delete(f"/models/{new}").status_code == 204
 
 
+def test_unknown_name_is_answered_with_every_model_once(
+    client: TestClient, models: tuple[str, str]
+) -> None:
+    old, new = models
+    put(client, "prod", model=old, variant="original", shadow={"model": new})
+    put(client, "next", model=old)
+    answer = client.get("/models/nope")
+    detail = str(problem(answer, 404, "not-found")["detail"])
+    listed = detail.partition("there is: ")[2]
+    shown = [f"tiny ({old}; alias next, prod)", f"tiny ({new})"]
+    assert listed in (", ".join(shown), ", ".join(reversed(shown)))
+
+
 @pytest.mark.parametrize(
     ("alias", "body", "status", "kind", "said"),
     [

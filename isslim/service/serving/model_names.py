@@ -50,9 +50,13 @@ class ModelNames:
         if self._bundles.exists(name):
             return name  # its manifest cannot be read: it can be deleted, and opening it says why
         self._bundles.check_listed()
-        aliases = [f"{each} ({found.target})" for each, found in self._known_aliases().items()]
-        models = [f"{manifest.name} ({bundle_id})" for bundle_id, manifest in known]
-        raise NotFound("model", name, aliases + models)
+        raise NotFound("model", name, [self._named(*each) for each in known])
+
+    def _named(self, bundle_id: str, manifest: Manifest) -> str:
+        """A model's name, id and aliases, such as `mine (e4dff733c4d90e78; alias next, prod)`."""
+        found = self._known_aliases().items()
+        aliases = ", ".join(alias for alias, each in found if each.model == bundle_id)
+        return f"{manifest.name} ({bundle_id}{aliases and f'; alias {aliases}'})"
 
     def spoken(self) -> dict[str, str]:
         """What each model is called, by id: its name if that means it, or else its id."""
