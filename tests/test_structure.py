@@ -52,6 +52,7 @@ ALLOWED = {
         "numpy",
         "prometheus_client",
         "pydantic",
+        "python_multipart",
         "starlette",
         "uvicorn",
     },

@@ -29,6 +29,7 @@ from isslim.runtime.errors import (
     UnknownVariant,
 )
 from isslim.service.error_shapes import shape_of
+from isslim.service.form_errors import form_error
 from isslim.service.request_id import request_id
 from isslim.store.errors import (
     BadCursor,
@@ -302,7 +303,8 @@ def _of_http(request: Request, error: Exception) -> Response:
         # The framework's spooling of an upload filled the disk, which it reports as a bad body.
         detail = "no room for the upload; free some and send it again"
         return answer(path, describe(*TABLE[OutOfSpace], detail))
-    description = f"{request.method} {request.url.path}: {error.detail}"
+    detail = form_error(error) or error.detail
+    description = f"{request.method} {request.url.path}: {detail}"
     headers = {name.lower(): value for name, value in (error.headers or {}).items()}
     if error.status_code == 405:
         headers["allow"] = ", ".join(_methods(request))

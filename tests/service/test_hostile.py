@@ -75,6 +75,34 @@ def test_endless_body_over_a_socket_is_refused(published: Published) -> None:
         assert httpx.post(f"{url}/score", json=ASK).status_code == 200
 
 
+NAMED = 'Content-Disposition: form-data; name="model"; filename="m.pt"'
+"""The header that every part of a form with a file needs."""
+
+
+@pytest.mark.parametrize(
+    ("boundary", "headers", "content", "told"),
+    [
+        ("b", f'{NAMED[:-5]}{"x" * 5000}.pt"', b"x", "more than 4,224 bytes, .* a shorter name"),
+        ("b", "\r\n".join([NAMED, *(f"X-{n}: 1" for n in range(9))]), b"x", "than 8 headers"),
+        ("b" * 300, NAMED, b"x", "boundary has more than 256 bytes"),
+        ("", NAMED, b"x", "names no boundary"),
+        ("b", "Content-Type: text/plain", b"x", "one of its parts has no name"),
+        ("b", 'Content-Disposition: form-data; name="options"', b"x" * (1 << 20 | 1), "-F name=@"),
+        ("b", f"{NAMED}\r\nno header", b"x", r"invalid character .* let a library write it"),
+    ],
+)
+def test_form_that_cannot_be_read_is_said_in_words(
+    published: Published, boundary: str, headers: str, content: bytes, told: str
+) -> None:
+    body = f"--{boundary}\r\n{headers}\r\n\r\n".encode() + content + f"\r\n--{boundary}--".encode()
+    kind = "multipart/form-data" + (f"; boundary={boundary}" if boundary else "")
+    with TestClient(create_app(ServiceSettings(home=published.settings.home))) as client:
+        for path in ("/compress", "/inspect", "/sweeps"):
+            answer = client.post(path, content=body, headers={"content-type": kind})
+            detail = str(problem(answer, 400, "http")["detail"])
+            assert re.search(f"POST {path}: the form cannot be read.*{told}", detail), detail
+
+
 LEFT = (
     ("POST", "/score", "application/json"),
     ("POST", "/generate", "application/json"),
