@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 
 import sqlalchemy as sa
 
+from isslim.store.errors import Unavailable
 from isslim.store.migrations import migrate
 from isslim.store.tables import METADATA
 from isslim.types.schemas.audit import AuditEntry
@@ -44,14 +45,22 @@ class AuditStore:
         migrate(engine)
 
     def add(self, entry: AuditEntry) -> None:
-        """Appends an entry; its number is the next one, whatever it says."""
+        """Appends an entry; its number is the next one, whatever it says.
+
+        Raises:
+            Unavailable: when the database does not take it, whatever the reason.
+        """
         values = entry.model_dump(exclude={"id"})
         values["at"] = entry.at.astimezone(UTC).replace(tzinfo=None)
-        with self._engine.begin() as connection:
-            added = AUDIT.insert().values(**values).returning(AUDIT.c.id)
-            number = connection.execute(added).scalar_one()
-            if number % _PRUNED_EVERY == 0:
-                self._prune(connection, number)
+        try:
+            with self._engine.begin() as connection:
+                added = AUDIT.insert().values(**values).returning(AUDIT.c.id)
+                number = connection.execute(added).scalar_one()
+                if number % _PRUNED_EVERY == 0:
+                    self._prune(connection, number)
+        except sa.exc.SQLAlchemyError as error:  # such as of a database that is read only
+            cause = error.orig if isinstance(error, sa.exc.DBAPIError) else error
+            raise Unavailable(str(cause)) from error
 
     def newest(self, limit: int, before: int | None = None) -> list[AuditEntry]:
         """Entries, the newest first.

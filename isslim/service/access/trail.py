@@ -10,6 +10,7 @@ from starlette.concurrency import run_in_threadpool
 from isslim.service.access.caller import Caller
 from isslim.service.request_id import request_id
 from isslim.store.audit import AuditStore
+from isslim.store.errors import Unavailable
 from isslim.types.schemas.audit import AuditEntry
 
 _LOG = logging.getLogger("service.audit")
@@ -60,9 +61,12 @@ class Trail:
         if is_known:
             try:
                 await run_in_threadpool(self._store.add, entry)
+            except Unavailable as fault:
+                # It was answered, and the line above says the same.
+                reason = " ".join(fault.reason.split())
+                _LOG.error("this request is in the log alone, not in the audit trail: %s", reason)
             except Exception:
-                # It was answered, and the line in the log says the same.
-                _LOG.exception("the entry could not be stored")
+                _LOG.exception("this request is in the log alone, not in the audit trail")
 
 
 def _plain(text: str) -> str:

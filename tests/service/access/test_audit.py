@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import shutil
+import sqlite3
+import time
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -171,6 +174,43 @@ def test_a_line_of_the_log_says_the_same(home: Path, keys: Keys, tmp_path: Path)
     assert all(each["request_id"] and each["timestamp"] for each in found)
     assert "nonsense-key" not in log.read_text()
     assert not any(key in log.read_text() for key in keys.by_name.values())
+
+
+def test_entry_that_cannot_be_stored_is_one_line_and_changes_no_answer(
+    home: Path, keys: Keys, tmp_path: Path
+) -> None:
+    log = tmp_path / "log"
+    waiting = {"ISS_API_KEYS_FILE": str(keys.file), "ISS_DATABASE_WAIT_SECONDS": "0.2"}
+    with served(home, waiting, log) as url:
+        import httpx
+
+        def deleted(reason: str) -> dict[str, object]:
+            """The line of a request that was answered, and is not in the trail."""
+            headers = keys.headers("admin")
+            assert httpx.delete(f"{url}/models/nope", headers=headers).status_code == 404
+            limit = time.monotonic() + 20
+            while reason not in log.read_text():  # it was answered before
+                assert time.monotonic() < limit, log.read_text()
+                time.sleep(0.02)
+            (line,) = [each for each in log.read_text().splitlines() if reason in each]
+            found: dict[str, object] = json.loads(line)
+            return found
+
+        with closing(sqlite3.connect(home / "jobs.sqlite")) as connection:
+            # A statement that fails alone, as where the database is read only.
+            connection.execute(
+                "CREATE TRIGGER full BEFORE INSERT ON iss_audit "
+                "BEGIN SELECT RAISE(ABORT, 'no\nroom'); END"
+            )
+            lines = [deleted("no room")]
+            connection.execute("DROP TRIGGER full")
+            connection.execute("BEGIN IMMEDIATE")
+            lines.append(deleted("locked"))
+            connection.rollback()
+    assert "Traceback" not in log.read_text()
+    assert [(each["level"], each["logger"]) for each in lines] == [("error", "service.audit")] * 2
+    said = [json.loads(each) for each in log.read_text().splitlines() if '"audit"' in each]
+    assert [each["request_id"] for each in said] == [each["request_id"] for each in lines]
 
 
 def test_trail_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
