@@ -23,6 +23,9 @@ from isslim.types.jobs import UploadRef
 Stamp = tuple[int, int]
 Made = dict[str, Stamp]
 """Uploads by hash that a request has brought, with the stamps of their files."""
+_RENEWED = "renewed"
+"""Folder of remote storage in which a mark named by the hash of an upload says when it was renewed.
+"""
 
 
 class UploadStore:
@@ -113,9 +116,10 @@ class UploadStore:
         """Whether an upload is in storage, to look before a job is queued on it.
 
         It counts as recent from now on: garbage collection may have looked at the jobs before.
-        Remote storage renews no file without sending it again.
         """
         if self._artifacts.folder is None:
+            # Remote storage renews no file without sending it again; S3 copies none to itself.
+            self._artifacts.mark(f"{_RENEWED}/{upload.sha256}")
             return self._artifacts.exists(_name(upload.sha256))
         try:
             os.utime(self._artifacts.folder / _name(upload.sha256))
@@ -152,6 +156,12 @@ class UploadStore:
             older_than_seconds: age up to which uploads are recent.
         """
         old = self._artifacts.older("uploads", older_than_seconds)
+        if self._artifacts.folder is None:
+            # Last, so that what was renewed meanwhile is among them.
+            forgotten = self._artifacts.older(_RENEWED, older_than_seconds)
+            marks = set(self._artifacts.names(_RENEWED)) - set(forgotten)
+            needed = needed | {mark.removeprefix(f"{_RENEWED}/") for mark in marks}
+            self._artifacts.delete(forgotten)
         self._artifacts.delete(
             [name for name in old if name.removeprefix("uploads/") not in needed]
         )

@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -100,16 +101,45 @@ def test_sweep_removes_old_uploads_that_no_job_needs(settings: StoreSettings) ->
     assert other != needed
 
 
-def test_upload_on_which_another_job_is_queued_is_recent_again(tmp_path: Path) -> None:
-    settings = StoreSettings(home=tmp_path)
+@pytest.mark.parametrize("is_remote", [False, True])
+def test_upload_on_which_another_job_is_queued_is_recent_again(
+    is_remote: bool, tmp_path: Path
+) -> None:
+    folder = tmp_path / "remote" if is_remote else tmp_path / "artifacts"
+    folder.mkdir()
+    # A folder by its address is treated as any other remote storage is.
+    settings = StoreSettings(home=tmp_path, artifacts_url=folder.as_uri() if is_remote else None)
     store = UploadStore(settings)
     kept, gone = (asyncio.run(store.save(pieces(each), "m")) for each in (b"kept", b"gone"))
-    for each in (kept, gone):
-        os.utime(tmp_path / "artifacts" / "uploads" / each.sha256, (0, 0))
+
+    def age() -> None:
+        for path in folder.rglob("*"):
+            if path.is_file():
+                os.utime(path, (0, 0))
+
+    def there() -> set[str]:
+        return {path.name for path in folder.rglob("*") if path.is_file()}
+
+    age()
     assert store.renew(kept)
     store.collect_garbage(set())  # of a worker that looked at the jobs before
-    assert files(settings) == [f"artifacts/uploads/{kept.sha256}"]
+    assert there() == {kept.sha256}
     assert not store.renew(gone)
+    age()  # and what was renewed is not kept for ever, nor are its marks
+    store.collect_garbage(set())
+    assert there() == set()
+
+
+@pytest.mark.parametrize(
+    "backend", [pytest.param("cluster", marks=pytest.mark.slow)], indirect=True
+)
+def test_upload_in_object_storage_is_recent_again(settings: StoreSettings) -> None:
+    store = UploadStore(settings)
+    kept, gone = (asyncio.run(store.save(pieces(each), "m")) for each in (b"kept", b"gone"))
+    time.sleep(3)  # its times are whole seconds
+    assert store.renew(kept)
+    store.collect_garbage(set(), older_than_seconds=2)
+    assert (store.renew(kept), store.renew(gone)) == (True, False)
 
 
 def test_sweep_removes_what_a_killed_service_left_of_an_arrival(settings: StoreSettings) -> None:
