@@ -156,8 +156,15 @@ def test_service_without_the_plugin_says_what_it_lacks(home: Path, job: Job) -> 
         with Client(address) as client:
             assert [model.id for model in client.models()] == [job.model_id]
         answer = httpx.post(f"{address}/score", json={"model": "mine", "texts": ["a"]})
+        said = httpx.get(f"{address}/models/mine").json()["unserved"]
+        listed = httpx.post(f"{address}/v2/repository/index", json={}).json()
+        shown = CliRunner().invoke(app, ["models", "show", "mine", "--url", address])
+    assert said in " ".join(shown.output.split())
+    assert said == answer.json()["detail"]
+    assert {(each["state"], each["reason"]) for each in listed} == {("UNAVAILABLE", said)}
     assert (answer.status_code, answer.json()["type"]) == (409, "unknown-kind")
-    assert "ISS_KINDS" in answer.json()["detail"]
+    assert "does not know the kind 'row-classifier'" in said
+    assert "ISS_KINDS" in said
 
 
 def test_client_without_the_plugin_shows_its_models(url: str, job: Job) -> None:
@@ -165,6 +172,7 @@ def test_client_without_the_plugin_shows_its_models(url: str, job: Job) -> None:
     done = runner.invoke(app, ["models"])
     assert done.exit_code == 0, done.output
     assert "mine" in done.output
+    assert httpx.get(f"{url}/models/mine").json()["unserved"] == ""
     latency = httpx.get(f"{url}/models/mine/latency", params={"batch": 4}).raise_for_status().json()
     assert latency["results"]["compressed"][0]["batch"] == 4
 

@@ -22,11 +22,12 @@ NARROW = 100
 
 
 def detail(found: ModelDetail) -> Group:
-    """A model's head, and its variants side by side."""
+    """A model's head, what is missing to serve it, and its variants side by side."""
     manifest = found.manifest
     made = f"{title_of(manifest.task)}, {manifest.created_at:%Y-%m-%d %H:%M} UTC"
     head = f"[bold]{escape(manifest.name)}[/] ({found.id}): {escape(made)}"
-    return Group(head, comparison_table(manifest))
+    missing = [Text(visible(found.unserved))] if found.unserved else []
+    return Group(head, *missing, comparison_table(manifest))
 
 
 def files_list(found: Sequence[FileRecord], width: int) -> Table:

@@ -40,6 +40,15 @@ def class_of(manifest: Manifest) -> type[LoadedModel[Any]]:
     return _CLASSES[manifest.task]
 
 
+def why_unserved(manifest: Manifest) -> str:
+    """What is missing here to serve a bundle; empty: nothing is."""
+    try:
+        class_of(manifest)
+    except UnknownTask as error:
+        return str(error)
+    return ""
+
+
 def load(bundle: OpenBundle) -> LoadedModel[Any]:
     """A verified bundle in memory, ready for what its kind does.
 

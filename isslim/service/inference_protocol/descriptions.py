@@ -7,6 +7,7 @@ from collections import defaultdict
 from prometheus_client import Metric
 
 from isslim.runtime.graphs.recorded_inputs import Ports
+from isslim.runtime.registry import why_unserved
 from isslim.service.context import AppContext
 from isslim.service.inference_protocol.inference import OpenGraph
 from isslim.service.inference_protocol.messages import (
@@ -57,12 +58,13 @@ def index(context: AppContext) -> list[IndexEntry]:
         manifest = each.manifest
         name = names.get(each.id, each.id)
         versions = [""] if manifest is None else [variant.name for variant in manifest.variants]
-        reason = "; ".join(each.issues)
+        issues = each.issues or ([] if manifest is None else [why_unserved(manifest)])
+        reason = "; ".join(filter(None, issues))
         found += [
             IndexEntry(
                 name=name,
                 version=version,
-                state="UNAVAILABLE" if each.issues else "READY",
+                state="UNAVAILABLE" if reason else "READY",
                 reason=reason,
             )
             for version in versions

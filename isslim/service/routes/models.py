@@ -9,6 +9,7 @@ from fastapi import Request, Response
 from fastapi.responses import FileResponse, PlainTextResponse
 from starlette.types import Message, Receive, Scope, Send
 
+from isslim.runtime.registry import why_unserved
 from isslim.service.context import Context
 from isslim.service.ownership import Asking, deletable, require_model
 from isslim.service.parameters import FilePath, ModelName
@@ -80,7 +81,12 @@ def get_model(model: ModelName, context: Context) -> ModelDetail:
     """By id or name."""
     bundle_id, manifest = context.models.manifest(model)
     owner = context.owners.owner_of("model", bundle_id)
-    return ModelDetail(id=bundle_id, manifest=manifest_view(manifest), owner=owner)
+    return ModelDetail(
+        id=bundle_id,
+        manifest=manifest_view(manifest),
+        unserved=why_unserved(manifest),
+        owner=owner,
+    )
 
 
 @router.head("/{model}/report", include_in_schema=False)

@@ -232,7 +232,7 @@ export const W = {
   use: {
     heading: 'From a program',
     text: 'It answers at',
-    id: 'Its id, which stays the same whatever the name means, is',
+    id: 'Its permanent id is',
   },
   fields: {
     model: 'the model',

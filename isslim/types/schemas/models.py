@@ -71,6 +71,12 @@ class ModelDetail(BaseModel):
         description="the bundle's id, made of its content", examples=["5f0c1d2e3a4b5c6d"]
     )
     manifest: ManifestView = Field(description="the bundle's manifest, with its figures")
+    unserved: str = Field(
+        default="",
+        description="why nothing answers for it here, such as a plug-in that is missing; empty: "
+        "the endpoint of its kind does (`GET /kinds`)",
+        examples=[""],
+    )
     owner: Owner = None
 
 

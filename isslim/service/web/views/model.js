@@ -313,10 +313,11 @@ export function Model({ parts: [id, chosen] }) {
   const tab = TABS.some(([each]) => each === chosen) ? chosen : 'try';
   useTitle(tab === 'try' ? name : `${W.model.tabs[tab]}: ${name}`);
   if (!loaded) return html`<${Waiting} title=${id} problem=${problem} again=${again} />`;
-  const [{ id: modelId, manifest }, report, known] = loaded;
+  const [model, report, known] = loaded;
+  const { manifest } = model;
   const kind = known.find((each) => each.name === manifest.task);
   const metric = metricOf(known, manifest.metric);
-  const shared = { id: modelId, manifest, report, metric, kind };
+  const shared = { ...model, report, metric, kind };
   const conclusions = report.conclusions;
   const [file, view] = tab === 'try' ? TRY[manifest.task] || PLACES.use : PLACES[tab];
   return html`

@@ -285,10 +285,10 @@ const PROGRAMS = {
   ],
 };
 
-export function Use({ id, manifest, kind }) {
+export function Use({ id, manifest, kind, unserved }) {
   const best = bestOf(manifest.variants);
   const programs = (PROGRAMS[manifest.task] || (() => []))(manifest.name, best.name);
-  return html`<h2>${W.use.heading}</h2><p>${W.use.text} <code>${kind ? kind.endpoint : ''}</code>. ${W.use.id} <code>${id}</code>.</p>
+  return html`<h2>${W.use.heading}</h2><p>${unserved || html`${W.use.text} <code>${kind.endpoint}</code>`}. ${W.use.id} <code>${id}</code>.</p>
     ${programs.map(([title, text]) => html`<${Copy} label=${title} text=${text} />`)}
     <p><a href="../docs">${W.docs}</a></p>`;
 }
