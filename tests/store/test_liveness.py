@@ -37,6 +37,7 @@ from isslim.store.settings import StoreSettings
 from isslim.types.jobs import CompressionRequest, UploadRef
 from isslim.types.names import INSPECTION_QUEUE, QUEUE
 from tests.postgres import new_database
+from tests.store.conftest import Telling
 
 HOLDING = """
 import sys
@@ -345,24 +346,17 @@ def test_worker_that_lost_its_lock_is_suspect_until_it_beats_or_is_dead() -> Non
     assert not case.after(0, w=Seen("t", 6, locked=False, lasting=False)).suspects
 
 
-def test_process_of_this_machine_is_dead_once_it_has_ended_and_not_before() -> None:
-    made = "from isslim.store.processes import process_token; print(process_token(), flush=True)"
-    process = subprocess.Popen(
-        [sys.executable, "-c", f"{made}; input()"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    with process:
-        assert process.stdout is not None
-        token = process.stdout.readline().strip()
-        case, cut = Watched(), Seen(token, 5, locked=False)
-        case.after(0, w=Seen(token, 5, locked=True))
-        # Its connection was cut, and it is slow to make another.
-        assert not case.after(LEASE_SECONDS - 0.1, w=cut).is_dead(token)
-        assert not case.watch.suspects
-        process.kill()
-        process.wait()
+def test_process_of_this_machine_is_dead_once_it_has_ended_and_not_before(
+    telling: Telling,
+) -> None:
+    token = telling.token
+    case, cut = Watched(), Seen(token, 5, locked=False)
+    case.after(0, w=Seen(token, 5, locked=True))
+    # Its connection was cut, and it is slow to make another.
+    assert not case.after(LEASE_SECONDS - 0.1, w=cut).is_dead(token)
+    assert not case.watch.suspects
+    telling.process.kill()
+    telling.process.wait()
     assert case.watch.is_dead(token)
     assert case.after(0, w=Seen(token, 5, locked=True)).is_dead(token)  # the server is late
     assert case.watch.bury("w")

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from isslim.store import processes
 from isslim.store.processes import has_ended, process_token
-
-TELLING = "from isslim.store.processes import process_token; print(process_token(), flush=True)"
+from tests.store.conftest import Telling
 
 
 def test_each_token_is_another_and_of_this_process() -> None:
@@ -24,23 +21,16 @@ def test_each_token_is_another_and_of_this_process() -> None:
         assert has_ended(token) is False
 
 
-def test_process_has_ended_when_the_kernel_says_so() -> None:
-    process = subprocess.Popen(
-        [sys.executable, "-c", f"{TELLING}; input()"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    with process:
-        assert process.stdout is not None
-        token = process.stdout.readline().strip()
-        assert has_ended(token) is False
-        process.send_signal(signal.SIGSTOP)
-        assert has_ended(token) is False  # it may go on
-        process.kill()
-        # Until its parent has waited for it, it has an id, and has ended.
-        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
-        assert has_ended(token) is True
+def test_process_has_ended_when_the_kernel_says_so(telling: Telling) -> None:
+    process, token = telling.process, telling.token
+    assert has_ended(token) is False
+    process.send_signal(signal.SIGSTOP)
+    assert has_ended(token) is False  # it may go on
+    process.kill()
+    # Until its parent has waited for it, it has an id, and has ended.
+    os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+    assert has_ended(token) is True
+    process.wait()
     assert has_ended(token) is True
 
 
@@ -50,13 +40,14 @@ def test_id_that_is_used_again_is_of_another_process() -> None:
 
 
 def test_of_processes_that_the_system_hides_nobody_can_tell(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    telling: Telling, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     token = process_token()
-    ended = subprocess.run([sys.executable, "-c", TELLING], stdout=subprocess.PIPE, text=True)
+    telling.process.kill()
+    telling.process.wait()
     monkeypatch.setattr(processes, "_PROC", tmp_path)  # as `hidepid` shows those of other users
     assert has_ended(token) is None
-    assert has_ended(ended.stdout.strip()) is True
+    assert has_ended(telling.token) is True
 
 
 @pytest.mark.parametrize("token", ["", "token", "0123456789abcdef", "a-b", "a-b-c-d", "a---", "-"])

@@ -23,7 +23,7 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -189,12 +189,16 @@ class Scene:
         return (self.folder / "workers.log").read_text().count("is ready") >= count
 
     def close(self) -> None:
-        for worker in self.workers:
-            if worker.poll() is None:
-                worker.send_signal(signal.SIGCONT)
-                worker.kill()
-            worker.wait()
-        self.queue.close()
+        end(self.workers, self.queue)
+
+
+def end(workers: Iterable[subprocess.Popen[bytes]], queue: JobQueue) -> None:
+    """Ends workers, also those that are stopped, and gives the queue's connections back."""
+    for worker in workers:
+        if worker.poll() is None:
+            worker.kill()
+        worker.wait()
+    queue.close()
 
 
 def _so(done: Callable[[], bool]) -> bool:

@@ -25,6 +25,7 @@ from isslim.types.jobs import CompressionRequest, Job, JobState, UploadRef
 from isslim.types.names import CHECKPOINT_NOTE
 from isslim.types.recipe import Recipe
 from tests.backends import Backend
+from tests.compress.worker.interruptions import end
 
 pytestmark = pytest.mark.slow
 STEPS = 40
@@ -104,11 +105,7 @@ def machines(
         tmp_path, Backend(postgres_server.new_database(), f"s3://{BUCKET}/{uuid4().hex}")
     )
     yield made
-    for worker in made.workers:
-        if worker.poll() is None:
-            worker.kill()
-        worker.wait()
-    made.queue.close()
+    end(made.workers, made.queue)
 
 
 def begun_at(job: Job) -> int:

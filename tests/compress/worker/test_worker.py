@@ -28,6 +28,7 @@ from isslim.types.inspection import Inspection, PendingInspection
 from isslim.types.jobs import CompressionRequest, Job, JobState, UploadRef
 from isslim.types.recipe import Recipe
 from tests.backends import Backend
+from tests.compress.worker.interruptions import end
 from tests.conftest import Published
 
 CHILD = """
@@ -179,11 +180,7 @@ def house(backend: Backend, tmp_path: Path, published: Published) -> Iterator[Ho
     bundles = published.settings.home / "artifacts" / "bundles"
     made = House(tmp_path, backend, bundles / published.bundle_id)
     yield made
-    for worker in made.workers:
-        if worker.poll() is None:
-            worker.kill()
-        worker.wait()
-    made.queue.close()
+    end(made.workers, made.queue)
 
 
 def alive(pid: int) -> bool:
