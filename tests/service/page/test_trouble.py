@@ -15,6 +15,7 @@ from isslim.client.api import Client
 from isslim.types.access import Scope
 from tests.conftest import Published, Trained
 from tests.service.access.conftest import make_keys
+from tests.service.copies import publish_as
 from tests.service.page.conftest import Seen, watched
 from tests.service.page.test_jobs import files, ready
 from tests.service.served import served, service_and_worker
@@ -57,6 +58,18 @@ def test_key_without_a_right_is_told_which_it_lacks(
         # It is no question of another key: none is asked for.
         expect(page.get_by_label("Key", exact=True)).to_be_hidden()
         seen.picture("trouble-scope")
+
+
+def test_model_of_a_missing_plug_in_says_what_is_missing(
+    browser: Browser, published: Published, home: Path
+) -> None:
+    publish_as("odd", published, home, task="row-classifier")
+    with served(home, {}) as url, opened(browser, url) as seen:
+        page = seen.open("models/odd/use")
+        expect(page.locator("main")).to_contain_text("does not know the kind 'row-classifier'")
+        expect(page.locator("main")).not_to_contain_text("It answers at")
+        page = seen.open("models/tiny/use")
+        expect(page.locator("main")).to_contain_text("It answers at POST /score. Its permanent id")
 
 
 def test_too_many_requests_are_told_with_when_to_try_again(
