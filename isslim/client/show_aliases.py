@@ -40,7 +40,7 @@ def detail(alias: AliasDetail, trials: TrialReport) -> Group:
         alias: with its changes.
         trials: of the same alias.
     """
-    lines = [pointing(alias), *(escape(line) for line in trials.lines if trials.trials)]
+    lines = [pointing(alias), *(escape(line) for line in trials.lines)]
     return Group(*lines, *(Text(visible(_change(each))) for each in alias.history))
 
 

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 
 from isslim.store.comparisons import Tally
+from isslim.store.errors import ModelGone
 from isslim.types.kinds.graphs import GRAPHS
 from isslim.types.kinds.language import LANGUAGE
 from isslim.types.kinds.questions import QUESTIONS
@@ -77,13 +78,15 @@ def report_of(alias: Alias, trials: list[Trial], task: str) -> TrialReport:
     Args:
         alias: as it is.
         trials: of its shadow and canary.
-        task: the kind of its model.
+        task: the kind of its model; empty: that was deleted.
     """
     compared = list(COMPARED.get(task, ()))
     unit = _UNITS.get(task, " of the outputs' spread")
     lines = [line for each in trials for line in _lines(each, compared, unit)]
     if not trials:
         lines = [f"{alias.alias} tries nothing beside {alias.target}"]
+    if not task:
+        lines.append(str(ModelGone(alias.alias, alias.model)))
     return TrialReport(
         alias=alias.alias,
         version=alias.version,

@@ -24,7 +24,7 @@ from isslim.service.serving.repeatable import Outcome, Repeatable
 from isslim.service.serving.trial_report import decide, report_of, trial_of
 from isslim.store.aliases import Author
 from isslim.store.comparisons import ComparisonStore, Key, Tally, key_of
-from isslim.store.errors import StorageUnavailable, Unavailable
+from isslim.store.errors import NotFound, StorageUnavailable, Unavailable
 from isslim.types.kinds.language import LANGUAGE
 from isslim.types.schemas.aliases import Alias, Candidate, Target
 from isslim.types.schemas.trials import Role, TrialReport
@@ -117,7 +117,10 @@ class Trials:
         self._writer.shutdown(wait=False, cancel_futures=True)
 
     def _report(self, alias: Alias) -> TrialReport:
-        _, manifest = self._models.manifest(alias.model)
+        try:
+            task = self._models.manifest(alias.model)[1].task
+        except NotFound:  # its owner has deleted it
+            task = ""
         roles: tuple[tuple[Role, Candidate | None], ...] = (
             ("shadow", alias.shadow),
             ("canary", alias.canary),
@@ -127,12 +130,12 @@ class Trials:
                 role,
                 candidate,
                 self._comparisons.read(key_of(alias, candidate)),
-                is_text=manifest.task == LANGUAGE.name,
+                is_text=task == LANGUAGE.name,
             )
             for role, candidate in roles
             if candidate is not None
         ]
-        return report_of(alias, trials, manifest.task)
+        return report_of(alias, trials, task)
 
     async def _compare(self, alias: Alias, candidate: Candidate, repeatable: Repeatable) -> None:
         try:

@@ -239,6 +239,9 @@ def test_strangers_aliases_do_not_keep_a_model(house: House, published: Publishe
     ):
         assert (gone.status_code, gone.json()["type"]) == (404, "not-found")
         assert "the alias 'theirs' points at the model" in gone.json()["detail"]
+    assert house.ask("ben", "GET", "/aliases/theirs").json()["model"] == published.bundle_id
+    shown = house.ask("ben", "GET", "/aliases/theirs/shadow").json()
+    assert ("was deleted" in shown["lines"][-1], shown["compared"]) == (True, [])
     # It stays ben's: nobody takes over what its clients ask.
     assert house.ask("ann", "PUT", "/aliases/theirs", json={"model": other}).status_code == 403
     assert house.ask("ben", "POST", "/aliases/theirs/rollback").json()["model"] == other
