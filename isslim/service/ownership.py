@@ -228,19 +228,43 @@ def admit_inspection(
     return caller.name
 
 
-def _admit(
-    context: AppContext, caller: Caller, kind: Kind, requests: Sequence[CompressionRequest]
-) -> None:
+def admit_alias(context: AppContext, caller: Caller, alias: str) -> None:
+    """Makes a new alias the caller's, before it is pointed at anything.
+
+    Args:
+        context: the service's parts.
+        caller: who asks.
+        alias: its name; there is no such alias.
+
+    Raises:
+        QuotaExceeded: when it is one too many.
+        RequestError: (not-owner) when another key was faster.
+    """
+    if caller.name is None:
+        return
+    context.owners.forget("alias", alias)  # of one that was deleted by a release before
+    context.owners.admit(caller.name, Work("alias", frozenset([alias])), _quota(context, caller))
+    if not caller.owns(context.owners.owner_of("alias", alias)):
+        require_alias(context, caller, alias)
+
+
+def _quota(context: AppContext, caller: Caller) -> Quota:
     settings, own = context.settings, caller.limits
-    quota = Quota(
+    return Quota(
         settings.quota_upload_bytes if own.upload_bytes is None else own.upload_bytes,
         settings.quota_jobs if own.jobs is None else own.jobs,
         settings.quota_models if own.models is None else own.models,
         settings.quota_inspections if own.inspections is None else own.inspections,
+        settings.quota_aliases if own.aliases is None else own.aliases,
     )
+
+
+def _admit(
+    context: AppContext, caller: Caller, kind: Kind, requests: Sequence[CompressionRequest]
+) -> None:
     work = Work(
         kind,
         frozenset(job_id_of(request, caller.name) for request in requests),
         {each.sha256: each.size_bytes for request in requests for each in request.uploads},
     )
-    context.owners.admit(caller.name or "", work, quota)
+    context.owners.admit(caller.name or "", work, _quota(context, caller))

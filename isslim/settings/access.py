@@ -108,6 +108,7 @@ class AccessSettings(BaseSettings):
         default=20, description="inspections of one key, queued and running"
     )
     quota_models: Count = Field(default=200, description="models of one key")
+    quota_aliases: Count = Field(default=200, description="aliases that one key has made")
     keep_audit_days: Annotated[float, Field(gt=0, le=MOST_DAYS), Unit("days")] = Field(
         default=90.0, description="how long entries of the audit trail are kept"
     )

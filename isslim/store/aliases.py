@@ -14,19 +14,11 @@ import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
 from isslim.store.errors import NotFound, NothingEarlier, Unavailable
-from isslim.store.tables import METADATA
+from isslim.store.tables import ALIASES, METADATA
 from isslim.types.schemas.aliases import Action, Alias, AliasChange, AliasState, Target
 
 MAX_SHOWN, MAX_EARLIER, MAX_TRIES = 100, 20, 20
 """Changes that are shown; targets to which an alias can go back; tries of a change."""
-_ALIASES = sa.Table(
-    "iss_aliases",
-    METADATA,
-    sa.Column("alias", sa.String(64), primary_key=True),
-    sa.Column("version", sa.Integer, nullable=False),
-    sa.Column("state", sa.Text, nullable=False),
-    sa.Column("changed_at", sa.DateTime, nullable=False),
-)
 _CHANGES = sa.Table(
     "iss_alias_changes",
     METADATA,
@@ -74,7 +66,7 @@ class AliasStore:
     def all(self) -> list[Alias]:
         """All aliases by name."""
         with self._engine.connect() as connection:
-            rows = connection.execute(_ALIASES.select().order_by(_ALIASES.c.alias)).all()
+            rows = connection.execute(ALIASES.select().order_by(ALIASES.c.alias)).all()
         return [_alias(row) for row in rows]
 
     def get(self, alias: str) -> Alias:
@@ -231,9 +223,7 @@ class AliasStore:
 
     def _try(self, alias: str, edit: Edit, author: Author, action: Action) -> bool:
         with self._engine.begin() as connection:
-            row = connection.execute(
-                _ALIASES.select().where(_ALIASES.c.alias == alias)
-            ).one_or_none()
+            row = connection.execute(ALIASES.select().where(ALIASES.c.alias == alias)).one_or_none()
             now = None if row is None else _state(row.state)
             wanted = edit(now)
             if wanted == now:
@@ -255,13 +245,11 @@ class AliasStore:
             )
             values = {"version": version, "state": content, "changed_at": at}
             if content is None:
-                connection.execute(_ALIASES.delete().where(_ALIASES.c.alias == alias))
+                connection.execute(ALIASES.delete().where(ALIASES.c.alias == alias))
             elif row is None:
-                connection.execute(_ALIASES.insert().values(alias=alias, **values))
+                connection.execute(ALIASES.insert().values(alias=alias, **values))
             else:
-                connection.execute(
-                    _ALIASES.update().where(_ALIASES.c.alias == alias).values(values)
-                )
+                connection.execute(ALIASES.update().where(ALIASES.c.alias == alias).values(values))
         return True
 
 

@@ -19,7 +19,7 @@ from isslim.store.attempts import ACTIVE
 from isslim.store.errors import InspectionsExceeded, JobsExceeded, QuotaExceeded
 from isslim.store.migrations import migrate
 from isslim.store.moments import now
-from isslim.store.tables import INSPECTIONS, JOBS, METADATA, OWNERS
+from isslim.store.tables import ALIASES, INSPECTIONS, JOBS, METADATA, OWNERS
 
 Kind = Literal["job", "inspection", "sweep", "model", "alias", "promotion", "key"]
 """What is owned. A promotion is the leave of a job to move an alias of an owner; the entry of a key
@@ -33,8 +33,8 @@ UPLOADS = sa.Table(
     sa.Column("at", sa.DateTime, nullable=False),
 )
 _BEING_MADE, _CLAIMED = timedelta(minutes=1), timedelta(hours=1)
-"""How long a job or inspection may take from its claim to its row, and counts until then; how long
-a claim stays without what it names, which is made after it, and whose maker's clock may be off."""
+"""How long what is claimed may take until it has a row, and counts until then; how long a claim
+stays without what it names, which is made after it, and whose maker's clock may be off."""
 
 
 @dataclass(frozen=True)
@@ -46,12 +46,14 @@ class Quota:
         jobs: queued and running.
         models: published, and those that its jobs would publish.
         inspections: queued and running.
+        aliases: that it has made.
     """
 
     upload_bytes: int
     jobs: int
     models: int
     inspections: int
+    aliases: int
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,7 @@ class Work:
 
     Attributes:
         kind: of what is made.
-        ids: of the jobs or inspections.
+        ids: of the jobs, inspections or aliases.
         uploads: sizes in bytes by hash.
     """
 
@@ -153,7 +155,7 @@ class Owners:
         return whose is not None and whose == (self.owner_of("alias", alias) or NOBODY)
 
     def admit(self, owner: str, work: Work, quota: Quota) -> None:
-        """Makes jobs or inspections, and their uploads, a key's, if it may have so many.
+        """Makes jobs, inspections or aliases, and their uploads, a key's, if it may have so many.
 
         Of requests at a time the second one sees what the first one has.
 
@@ -171,6 +173,8 @@ class Owners:
                 _check_jobs(connection, owner, work.ids, quota)
             elif work.kind == "inspection":
                 _check_inspections(connection, owner, work.ids, quota.inspections)
+            elif work.kind == "alias":
+                _check_aliases(connection, owner, work.ids, quota.aliases)
             _add_uploads(connection, owner, work.uploads, quota.upload_bytes)
             _claim(connection, work.kind, work.ids, owner)
 
@@ -256,6 +260,20 @@ def _check_inspections(
         raise InspectionsExceeded(
             f"the key '{owner}' has {len(active)} of {limit} inspections queued or running: wait "
             "until some have ended, which takes seconds each where a worker is free"
+        )
+
+
+def _check_aliases(connection: sa.Connection, owner: str, ids: frozenset[str], limit: int) -> None:
+    joined = OWNERS.outerjoin(ALIASES, ALIASES.c.alias == OWNERS.c.id)
+    counts = sa.or_(ALIASES.c.alias.is_not(None), OWNERS.c.at > _since(_BEING_MADE))
+    mine = sa.and_(OWNERS.c.kind == "alias", OWNERS.c.owner == owner)
+    found = set(
+        connection.execute(sa.select(OWNERS.c.id).select_from(joined).where(mine, counts)).scalars()
+    )
+    if ids - found and len(found) + len(ids - found) > limit:
+        raise QuotaExceeded(
+            f"the key '{owner}' has {len(found)} of {limit} aliases: delete some "
+            "(DELETE /aliases/<name>)"
         )
 
 

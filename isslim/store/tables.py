@@ -55,6 +55,14 @@ INSPECTIONS = sa.Table(
     sa.Column("worker", sa.String(200)),
     sa.Column("deaths", sa.Integer),
 )
+ALIASES = sa.Table(
+    "iss_aliases",
+    METADATA,
+    sa.Column("alias", sa.String(64), primary_key=True),
+    sa.Column("version", sa.Integer, nullable=False),
+    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("changed_at", sa.DateTime, nullable=False),
+)
 WORKERS = sa.Table(
     "iss_workers",
     METADATA,

@@ -21,6 +21,7 @@ KEY_PREFIX, KEY_BYTES = "iss_", 32
 """What every key begins with, so that scanners of source code find one that was published."""
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _NUMBER = re.compile(r"[0-9]{1,18}")
+_COUNTED = ("upload_bytes", "jobs", "models", "inspections", "aliases")
 RATE = r"^[1-9][0-9]{0,8}/([1-9][0-9]{0,3} )?(second|minute|hour|day)s?$"
 """Of requests, such as `60/minute` or `100/5 minutes`."""
 
@@ -53,6 +54,7 @@ class KeyLimits:
         jobs: queued and running.
         models: published.
         inspections: queued and running.
+        aliases: that it has made.
         rate: such as `60/minute`.
     """
 
@@ -60,6 +62,7 @@ class KeyLimits:
     jobs: int | None = None
     models: int | None = None
     inspections: int | None = None
+    aliases: int | None = None
     rate: str | None = None
 
 
@@ -158,13 +161,10 @@ def _limits(words: list[str]) -> KeyLimits:
             if re.match(RATE, value) is None:
                 raise ValueError("rate has to be such as 60/minute")
             rate = value
-        elif limit in ("upload_bytes", "jobs", "models", "inspections") and limit not in numbers:
+        elif limit in _COUNTED and limit not in numbers:
             if _NUMBER.fullmatch(value) is None:
                 raise ValueError(f"{limit} has to be a whole number")
             numbers[limit] = int(value)
         else:
-            raise ValueError(
-                "limits are upload_bytes=, jobs=, models=, inspections= and rate=, each at most "
-                "once"
-            )
+            raise ValueError(f"limits are {'=, '.join(_COUNTED)}= and rate=, each at most once")
     return KeyLimits(**numbers, rate=rate)

@@ -13,7 +13,7 @@ from isslim.service.access.caller import Caller, caller_of
 from isslim.service.bodies import ROOM, BodyLimits, json_content
 from isslim.service.context import AppContext, Context, context_of
 from isslim.service.openapi import body_of
-from isslim.service.ownership import Asking, require_alias, require_name
+from isslim.service.ownership import Asking, admit_alias, require_alias, require_name
 from isslim.service.problems import RequestError
 from isslim.service.request_id import request_id
 from isslim.service.routing import checked_router
@@ -59,7 +59,7 @@ def list_aliases(context: Context) -> list[Alias]:
     response_model=Alias,
     summary="Point an alias at a model",
     responses={
-        status: {"model": ProblemDocument} for status in (400, 404, 409, 413, 415, 422, 503)
+        status: {"model": ProblemDocument} for status in (400, 403, 404, 409, 413, 415, 422, 503)
     },
     openapi_extra=body_of(AliasRequest),
 )
@@ -151,11 +151,8 @@ def _put(
         )
     require_alias(context, caller, alias)
     require_name(context, caller, alias)
-    is_new = context.models.names.alias(alias) is None
-    if is_new and caller.name is not None:
-        context.owners.forget("alias", alias)  # of one that was deleted by a release before
-        if not caller.owns(context.owners.claim("alias", alias, caller.name)):
-            require_alias(context, caller, alias)
+    if context.models.names.alias(alias) is None:
+        admit_alias(context, caller, alias)
     found = context.models.aliases.point(alias, state, author)
     context.models.forget_meanings()
     return found

@@ -179,12 +179,12 @@ def test_missing_file_is_refused_at_the_start(monkeypatch: pytest.MonkeyPatch) -
 def test_limits_of_a_key_are_read() -> None:
     line = (
         line_of("a", [Scope.ADMIN], "x")
-        + " jobs=2 rate=5/second upload_bytes=10 models=0 inspections=3"
+        + " jobs=2 rate=5/second upload_bytes=10 models=0 inspections=3 aliases=4"
     )
     ((record,), issues) = read_keys(line)
     assert not issues
     assert record.limits == KeyLimits(
-        upload_bytes=10, jobs=2, models=0, inspections=3, rate="5/second"
+        upload_bytes=10, jobs=2, models=0, inspections=3, aliases=4, rate="5/second"
     )
     assert record.scopes == set(Scope)
 

@@ -36,7 +36,7 @@ from tests.conftest import Published
 from tests.service.access.conftest import Keys, make_keys
 from tests.service.copies import publish_as
 
-LARGE = Quota(upload_bytes=1 << 30, jobs=100, models=100, inspections=100)
+LARGE = Quota(upload_bytes=1 << 30, jobs=100, models=100, inspections=100, aliases=100)
 
 
 @dataclass(frozen=True)
@@ -249,6 +249,24 @@ def test_strangers_aliases_do_not_keep_a_model(house: House, published: Publishe
     assert house.ask("ben", "POST", "/score", json=asked).status_code == 200
 
 
+def test_aliases_of_a_key_are_limited(house: House) -> None:
+    """Whoever looks up a name reads them all."""
+    lines = house.keys.file.read_text().splitlines()
+    house.keys.file.write_text(
+        "\n".join(f"{line} aliases=2" if line.startswith("ann ") else line for line in lines)
+    )
+    put = {"json": {"model": "tiny"}}
+    for alias in ("one", "two", "two"):
+        assert house.ask("ann", "PUT", f"/aliases/{alias}", **put).status_code == 200
+    refused = house.ask("ann", "PUT", "/aliases/three", **put)
+    assert (refused.status_code, refused.json()["type"]) == (403, "quota-exceeded")
+    assert "2 of 2 aliases: delete some (DELETE /aliases/<name>)" in refused.json()["detail"]
+    assert house.ask("ben", "PUT", "/aliases/three", **put).status_code == 200
+    assert house.ask("ann", "DELETE", "/aliases/one").status_code == 204
+    assert house.ask("ann", "PUT", "/aliases/four", **put).status_code == 200
+    assert house.ask("ann", "GET", "/aliases/one").status_code == 404
+
+
 def test_an_alias_takes_no_requests_from_anothers_model(house: House, published: Published) -> None:
     """A name is an alias first: it would answer in the place of the model of that name."""
     owners = house.client.app.state.context.owners  # type: ignore[attr-defined]
@@ -393,7 +411,7 @@ def test_requests_at_a_time_do_not_pass_a_quota(
 
 
 def check_together(settings: StoreSettings) -> None:
-    records, quota = JobRecords(settings), Quota(1000, jobs=7, models=100, inspections=7)
+    records, quota = JobRecords(settings), Quota(1000, jobs=7, models=100, inspections=7, aliases=7)
     owners, outcomes = Owners(records.engine), list[str]()
 
     def ask(number: int) -> None:
@@ -413,7 +431,7 @@ def check_together(settings: StoreSettings) -> None:
         owners.admit(
             "ann",
             Work("inspection", frozenset(["i"]), {"x": 4}),
-            Quota(10, jobs=7, models=9, inspections=7),
+            Quota(10, jobs=7, models=9, inspections=7, aliases=7),
         )
     owners.admit("ben", Work("job", frozenset(["job-0"]), {"0": 1}), quota)  # another's claim stays
     assert owners.owner_of("job", "job-0") in ("ann", "ben")
