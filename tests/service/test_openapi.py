@@ -12,8 +12,6 @@ from typing import Any
 import fastapi.dependencies.utils
 import pytest
 from fastapi.testclient import TestClient
-from jsonschema import Draft202012Validator
-from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from isslim.service.main import create_app
 from isslim.settings.service import ServiceSettings
@@ -48,6 +46,10 @@ def operations(document: Json) -> Iterator[tuple[str, Json]]:
 
 def invalid(document: Json) -> list[str]:
     """What is wrong with a document, by the schema of OpenAPI 3.1 and by its examples."""
+    # They take seconds to load, and are not while tests are collected.
+    from jsonschema import Draft202012Validator
+    from openapi_spec_validator import OpenAPIV31SpecValidator
+
     found = [str(each.message) for each in OpenAPIV31SpecValidator(document).iter_errors()]
     for place, rule in objects(document):
         # At the root of each rule, so that its references are found.

@@ -9,8 +9,9 @@ before were the true ones.
 from __future__ import annotations
 
 import sys
-import warnings
 from collections import Counter
+from functools import cache
+from typing import Any
 
 import numpy as np
 import onnx
@@ -19,17 +20,8 @@ from onnx import ModelProto, numpy_helper
 
 from isslim.compress.onnx.network import GraphNetwork
 from isslim.compress.onnx.normalise.onnx_reader import simplified
+from tests.compress.onnx.node_cases import node_cases
 from tests.compress.onnx.proving import assert_cut_equals_masked, run
-
-with warnings.catch_warnings():
-    warnings.simplefilter("ignore")  # other cases overflow on purpose
-    from onnx.backend.test.case.node import collect_testcases
-
-    CASES = {
-        case.name: case
-        for case in collect_testcases(None)
-        if case.model.graph.node[0].op_type in ("LSTM", "GRU", "RNN")
-    }
 
 CAUSES: dict[str, tuple[str, ...]] = {
     "test_gru_defaults": ("output 'Y_h' (GRU 'Y_h')",),
@@ -67,9 +59,19 @@ _COUNTS: Counter[str] = Counter()
 _WEIGHTS = ("W", "R", "B", "P")
 
 
+@cache
+def recurrent() -> dict[str, Any]:
+    """The cases of recurrent layers, by name."""
+    return {
+        case.name: case
+        for case in node_cases()
+        if case.model.graph.node[0].op_type in ("LSTM", "GRU", "RNN")
+    }
+
+
 def bound(name: str) -> tuple[ModelProto, dict[str, np.ndarray], list[np.ndarray]]:
     """A case with its weights as constants, its other inputs, and what it must give."""
-    case = CASES[name]
+    case = recurrent()[name]
     model = ModelProto()
     model.CopyFrom(case.model)
     inputs, expected = case.data_sets[0]
@@ -90,28 +92,28 @@ def directions(name: str) -> int:
     """Directions of a case's layer: each has units of its own."""
     attributes = {
         each.name: onnx.helper.get_attribute_value(each)
-        for each in CASES[name].model.graph.node[0].attribute
+        for each in recurrent()[name].model.graph.node[0].attribute
     }
     return 2 if attributes.get("direction") == b"bidirectional" else 1
 
 
 def test_all_cases_are_found_and_each_has_its_cause() -> None:
-    assert len(CASES) == 18
-    assert CASES.keys() == CAUSES.keys()
+    assert len(recurrent()) == 18
+    assert recurrent().keys() == CAUSES.keys()
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", CAUSES)
 def test_a_case_whose_weights_are_inputs_is_left_alone_and_says_why(name: str) -> None:
-    network = GraphNetwork.from_model(simplified(CASES[name].model))
+    network = GraphNetwork.from_model(simplified(recurrent()[name].model))
     assert network.declaration().axes == {}
-    node = CASES[name].model.graph.node[0]
+    node = recurrent()[name].model.graph.node[0]
     layer = next(filter(None, node.output))  # a nameless node goes by its first output
     reason = f"at {node.op_type} '{layer}': its weights are not constants of the graph"
     assert [axis.reasons for axis in network.report()] == [(reason,)] * directions(name)
     _COUNTS["left alone, weights are inputs"] += 1
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", CAUSES)
 def test_a_case_whose_units_are_outputs_is_left_alone_and_still_right(name: str) -> None:
     model, feeds, expected = bound(name)
     network = GraphNetwork.from_model(simplified(model))
@@ -125,7 +127,7 @@ def test_a_case_whose_units_are_outputs_is_left_alone_and_still_right(name: str)
     _COUNTS[f"left alone, units are {cause}"] += 1
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", CAUSES)
 def test_a_case_with_a_matrix_behind_its_outputs_is_cut(name: str) -> None:
     model, feeds, expected = bound(name)
     rng = np.random.default_rng(0)
@@ -147,5 +149,5 @@ def test_the_counts(capsys: pytest.CaptureFixture[str]) -> None:
     """Prints what became of the cases; in a whole run every case was met once in each way."""
     told = "; ".join(f"{count} {what}" for what, count in _COUNTS.items())
     with capsys.disabled():
-        sys.stdout.write(f"\nonnx's {len(CASES)} node tests of recurrent operators: {told}\n")
-    assert sum(_COUNTS.values()) <= 3 * len(CASES)
+        sys.stdout.write(f"\nonnx's {len(CAUSES)} node tests of recurrent operators: {told}\n")
+    assert sum(_COUNTS.values()) <= 3 * len(CAUSES)

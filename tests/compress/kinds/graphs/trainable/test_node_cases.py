@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import sys
-import warnings
 from collections import Counter
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -18,17 +18,8 @@ from isslim.compress.kinds.graphs.comparing import difference
 from isslim.compress.kinds.graphs.trainable.network import TorchGraph
 from isslim.compress.kinds.graphs.trainable.operators.registry import SUPPORTED
 from tests.compress.kinds.graphs.trainable.same import tensors
+from tests.compress.onnx.node_cases import node_cases
 from tests.compress.onnx.proving import run
-
-with warnings.catch_warnings():
-    warnings.simplefilter("ignore")  # other cases overflow on purpose
-    from onnx.backend.test.case.node import collect_testcases
-
-    CASES: dict[str, list[Any]] = {}
-    for case in collect_testcases(None):
-        nodes = case.model.graph.node
-        if len(nodes) == 1 and nodes[0].op_type in SUPPORTED and nodes[0].domain == "":
-            CASES.setdefault(nodes[0].op_type, []).append(case)
 
 KINDS = {"float32", "float64", "int8", "int16", "int32", "int64", "uint8", "bool"}
 """Types that networks compute with; torch does little with other unsigned numbers."""
@@ -60,6 +51,17 @@ REFUSED = {
 _COUNTS: Counter[str] = Counter()
 
 
+@cache
+def cases() -> dict[str, list[Any]]:
+    """The cases of each operator that torch computes, alone in their graphs."""
+    found: dict[str, list[Any]] = {}
+    for case in node_cases():
+        nodes = case.model.graph.node
+        if len(nodes) == 1 and nodes[0].op_type in SUPPORTED and nodes[0].domain == "":
+            found.setdefault(nodes[0].op_type, []).append(case)
+    return found
+
+
 def bound(case: Any) -> tuple[ModelProto, dict[str, NDArray[Any]]] | None:
     """A case whose inputs but the first are constants; None: it is of other types."""
     inputs, outputs = case.data_sets[0]
@@ -79,9 +81,9 @@ def bound(case: Any) -> tuple[ModelProto, dict[str, NDArray[Any]]] | None:
     return model, feeds
 
 
-@pytest.mark.parametrize("operator", sorted(CASES))
+@pytest.mark.parametrize("operator", sorted(SUPPORTED))
 def test_all_cases_of_an_operator_are_those_of_onnx_runtime(operator: str) -> None:
-    for case in CASES[operator]:
+    for case in cases()[operator]:
         known = bound(case)
         if known is None:
             continue
