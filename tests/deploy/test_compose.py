@@ -60,6 +60,32 @@ def test_cluster_shares_database_and_storage_and_nothing_else() -> None:
     assert len({tuple(services[each]["volumes"]) for each in parts}) == len(parts)
 
 
+def test_cluster_begins_once_database_and_storage_answer() -> None:
+    """A service without its bucket is not ready, and a worker without its database ends."""
+    services = everything()
+    parts = [each for each in services if each.startswith(("service-", "worker-"))]
+    for each in set(parts) - set(OURS):
+        awaited = services[each]["depends_on"]
+        conditions = {name: what["condition"] for name, what in awaited.items()}
+        assert conditions == {"database": "service_healthy", "storage": "service_healthy"}
+    assert "pg_isready" in services["database"]["healthcheck"]["test"]
+    storage = (ROOT / "deploy" / "cluster" / "Dockerfile").read_text()
+    assert "HEALTHCHECK" in storage
+    (bucket,) = re.findall(r"^ENV BUCKET=(\w+)$", storage, re.MULTILINE)
+    address = services["service-a"]["environment"]["ISS_ARTIFACTS_URL"]
+    assert address.startswith(f"s3://{bucket}/")
+
+
+def test_settings_of_the_example_reach_every_process_of_ours() -> None:
+    variables = {"ISS_PROCESSES": "2", "ISS_LOG_LEVEL": "DEBUG", "ISS_JOB_LOG_LEVEL": "WARNING"}
+    services = configured("--profile", "cluster", **variables)["services"]
+    for each in ("service", "service-a", "service-b"):
+        assert variables.items() <= services[each]["environment"].items()
+    for each in ("worker", "worker-a", "worker-b", "worker-c"):
+        assert services[each]["environment"]["ISS_JOB_LOG_LEVEL"] == "WARNING"
+        assert "OTEL_EXPORTER_OTLP_ENDPOINT" in services[each]["environment"]
+
+
 def test_port_address_and_limits_are_chosen_by_variables() -> None:
     found = configured(
         SERVICE_PORT="9999", BIND_ADDRESS="0.0.0.0", SERVICE_MEMORY="3g", WORKER_CPUS="1.5"
