@@ -20,6 +20,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from isslim.store.errors import Unavailable
 from isslim.store.locks import LEASE_SECONDS, FileLocks, Locks, Seen
 from isslim.store.postgres_locks import PostgresLocks
 from isslim.store.processes import has_ended
@@ -154,7 +155,7 @@ def recover_dead_peers(
             revive a cancelled one.
         every_seconds: interval of the checks.
     """
-    pause = every_seconds
+    pause, is_answered = every_seconds, True
     while not stop.wait(pause):
         pause = every_seconds
         try:
@@ -162,6 +163,14 @@ def recover_dead_peers(
             if watch.suspects:
                 pause = min(SUSPICION_SECONDS, every_seconds)
             _look(client, watch, own_id, may_resume)
+            is_answered = True
+        except Unavailable as fault:
+            if is_answered:  # an outage is one line, and not one for each look
+                _LOG.warning(
+                    "dead workers are not looked for while the database does not answer: %s",
+                    fault.reason,
+                )
+            is_answered = False
         except Exception:
             # Whatever failed (the database for a moment, a deleted job), the loop has to go on:
             # without it, the jobs of every worker that dies from now on would be stranded.

@@ -104,18 +104,27 @@ class PostgresLocks:
         Raises:
             Unavailable: when the server does not answer.
         """
-        # pg_locks shows a lock on a 64-bit number as two halves of 32 bits, with objsubid 1.
-        high, low = divmod(_key(executor_id) % (1 << 64), 1 << 32)
         which: LiteralString = "and classid = %s::bigint::oid and objid = %s::bigint::oid"
-        return self._count(which, high, low) > 0
+        try:
+            with psycopg.connect(self._url, autocommit=True, connect_timeout=5) as connection:
+                found = connection.execute(f"select 1 {_LOCKS} {which}", _halves(executor_id))
+                return found.fetchone() is not None
+        except psycopg.Error as error:
+            raise Unavailable(str(error).strip()) from error
 
     def held(self) -> int:
-        """How many advisory locks are held in the database; only workers hold one for long.
+        """How many workers have their locks: the queue's library takes advisory ones as well.
 
         Raises:
             Unavailable: when the server does not answer.
         """
-        return self._count("")
+        try:
+            with psycopg.connect(self._url, autocommit=True, connect_timeout=5) as connection:
+                return sum(each.locked for each in _seen(connection).values())
+        except psycopg.errors.UndefinedTable:
+            return 0  # no process has been here yet
+        except psycopg.Error as error:
+            raise Unavailable(str(error).strip()) from error
 
     def seen(self) -> Mapping[str, Seen]:
         """The rows of all workers, and which of them have their locks.
@@ -127,22 +136,12 @@ class PostgresLocks:
             try:
                 if self._looking is None:
                     self._looking = _connected(self._url)
-                rows = self._looking.execute(
-                    f"select id, token, beats, server = {_SERVER} from iss_workers"
-                ).fetchall()
-                locks = self._looking.execute(
-                    "select classid::bigint, objid::bigint " + _LOCKS
-                ).fetchall()
+                return _seen(self._looking)
             except psycopg.Error as error:
                 if self._looking is not None:
                     self._looking.close()
                     self._looking = None
                 raise Unavailable(str(error).strip()) from error
-        held = set(locks)
-        return {
-            row[0]: Seen(row[1], row[2], divmod(_key(row[0]) % (1 << 64), 1 << 32) in held, row[3])
-            for row in rows
-        }
 
     def bury(self, executor_id: str, seen: Seen) -> bool:
         """Removes the row, if it is as it was seen.
@@ -170,15 +169,6 @@ class PostgresLocks:
             if self._looking is not None:
                 self._looking.close()
                 self._looking = None
-
-    def _count(self, which: LiteralString, *values: int) -> int:
-        try:
-            with psycopg.connect(self._url, autocommit=True, connect_timeout=5) as connection:
-                found = connection.execute("select count(*) " + _LOCKS + " " + which, values)
-                row = found.fetchone()
-                return int(row[0]) if row is not None else 0
-        except psycopg.Error as error:
-            raise Unavailable(str(error).strip()) from error
 
 
 class PostgresLease:
@@ -294,6 +284,23 @@ def _row(connection: psycopg.Connection[Any], executor_id: str) -> tuple[str, in
     return connection.execute(
         f"select token, beats, server = {_SERVER} from iss_workers where id = %s", (executor_id,)
     ).fetchone()
+
+
+def _seen(connection: psycopg.Connection[Any]) -> dict[str, Seen]:
+    """The rows of all workers, and which of them have their locks."""
+    rows = connection.execute(
+        f"select id, token, beats, server = {_SERVER} from iss_workers"
+    ).fetchall()
+    locks = set(connection.execute(f"select classid::bigint, objid::bigint {_LOCKS}").fetchall())
+    return {
+        executor_id: Seen(token, beats, _halves(executor_id) in locks, lasting)
+        for executor_id, token, beats, lasting in rows
+    }
+
+
+def _halves(executor_id: str) -> tuple[int, int]:
+    """The number of an id's lock as `pg_locks` has it: of 32 bits each, with objsubid 1."""
+    return divmod(_key(executor_id) % (1 << 64), 1 << 32)
 
 
 def _key(executor_id: str) -> int:

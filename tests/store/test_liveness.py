@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import psycopg
@@ -464,6 +464,27 @@ def test_look_that_fails_is_logged_and_followed_by_the_next(
     assert str(record.exc_info[1]) == "the database for a moment"
 
 
+def test_outage_of_the_database_is_one_line_however_often_it_is_asked(
+    jobs: Jobs, caplog: pytest.LogCaptureFixture
+) -> None:
+    answers = [True, False, False, False, True, False, True]
+
+    class Unheard(FileLocks):
+        def seen(self) -> Mapping[str, Seen]:
+            if not answers.pop(0):
+                raise Unavailable("it is starting up")
+            return super().seen()
+
+    jobs.locks = Unheard(jobs.folder)
+    with caplog.at_level(logging.WARNING, logger="worker.liveness"):
+        jobs.looked_through(lambda workflow_id: True, looks=7)
+    assert answers == []
+    assert len(caplog.records) == 2  # two outages
+    for record in caplog.records:
+        assert record.exc_info is None
+        assert record.getMessage().endswith("does not answer: it is starting up")
+
+
 def test_id_of_a_worker_whose_jobs_have_ended_is_left_alone(jobs: Jobs) -> None:
     jobs.change(jobs.begun("0", "at rest"), status="SUCCESS")
     jobs.change(jobs.begun("1", "of another program"), queue_name="of another program")
@@ -538,6 +559,20 @@ def test_lock_of_a_server_is_of_one_database_and_of_one_kind(postgres: str) -> N
     assert theirs is not None
     theirs.close()
     held.close()
+
+
+@pytest.mark.slow
+def test_locks_that_others_take_in_the_database_are_no_workers(postgres: str) -> None:
+    assert PostgresLocks(new_database(postgres)).held() == 0  # without tables yet
+    url = migrated(postgres)
+    locks = PostgresLocks(url)
+    with psycopg.connect(url, autocommit=True) as other:  # as the queue's library does
+        other.execute("select pg_advisory_lock(7)")
+        assert locks.held() == 0
+        held = locks.acquire("w")
+        assert held is not None
+        assert locks.held() == 1
+        held.close()
 
 
 @pytest.mark.slow
