@@ -17,7 +17,6 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from contextlib import suppress
 
 from dbos import DBOS, DBOSClient
 
@@ -36,7 +35,7 @@ from isslim.settings.worker import WorkerSettings
 from isslim.store.bundles import BundleStore
 from isslim.store.checkpoints import Checkpoints
 from isslim.store.database_check import check_database
-from isslim.store.errors import DamagedDatabase, NotFound, Unavailable
+from isslim.store.errors import DamagedDatabase, NotFound, StorageUnavailable, Unavailable
 from isslim.store.inspections import InspectionRecords
 from isslim.store.liveness import Watch, locks_of, recover_dead_peers
 from isslim.store.locks import Held, Locks, executor_ids
@@ -123,8 +122,7 @@ def main() -> int:
     _look_for_jobs(worker, inspections, client, executor_id, stopped)
     sys.stderr.write(f"worker '{executor_id}' is ready\n")
     while not stopped.wait(GARBAGE_SECONDS):
-        with suppress(Exception):  # what is left is removed the next time
-            remove_unneeded()
+        remove_unneeded()
     # What is being done is handed back to the queue, which is no failed attempt. Whatever does not
     # get so far is taken up by others as that of a worker that was killed.
     limit = time.monotonic() + LEAVE_SECONDS
@@ -154,7 +152,11 @@ def _cleaner(
     inspections: InspectionRecords,
     client: DBOSClient,
 ) -> Callable[[], None]:
-    """What removes what nobody needs; always the same stores, which know when a clock was set."""
+    """What removes what nobody needs; always the same stores, which know when a clock was set.
+
+    It never fails: what is left is removed the next time, and a worker is of use without, such as
+    one that starts before the storage does.
+    """
     stores = Stores(
         worker.records,
         inspections,
@@ -167,7 +169,21 @@ def _cleaner(
     keep = Keep(
         settings.keep_jobs_days, settings.keep_uploads_hours, settings.keep_inspections_hours
     )
-    return lambda: collect_garbage(stores, keep)
+
+    def remove() -> None:
+        try:
+            collect_garbage(stores, keep)
+        except StorageUnavailable as fault:
+            _LOG.warning("what nobody needs is not removed for now: %s", fault)
+        except Unavailable as fault:
+            _LOG.warning(
+                "what nobody needs is not removed for now: the database does not answer: %s",
+                fault.reason,
+            )
+        except Exception:
+            _LOG.exception("removing what nobody needs failed")
+
+    return remove
 
 
 def _look_for_jobs(
@@ -195,6 +211,8 @@ def _reconcile(reconciler: Reconciler, stopped: threading.Event) -> None:
     while not stopped.wait(RECONCILE_SECONDS):
         try:
             reconciler.look()
+        except Unavailable:
+            continue  # `recover_dead_peers` says so, once
         except Exception:  # whatever failed, the next look is another try
             _LOG.exception("looking for jobs that wait for nobody failed")
 
@@ -226,11 +244,7 @@ def _launch(
         with events.attending(job_id, run) as attended:
             state = await supervise(worker, job_id, run)
             attended.state = state
-        try:
-            await asyncio.to_thread(remove_unneeded)
-        except Exception:
-            # The job itself has ended well; what is left is removed after the next one.
-            _LOG.exception("removing what is not needed failed")
+        await asyncio.to_thread(remove_unneeded)
         return state
 
     @DBOS.workflow(name=WORKFLOW)

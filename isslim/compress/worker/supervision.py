@@ -242,6 +242,8 @@ async def _left(worker: Worker, attempt: Attempt, why: Stop) -> str:
 
     Its folder, with its checkpoints, stays for as long as it may go on.
     """
+    if why is Stop.LAPSED or why is Stop.KILLED:
+        _LOG.warning("job %s goes back to the queue: %s", attempt.job_id, why.value)
     hand_back = worker.records.attempts.hand_back
     if why is not Stop.UNWANTED and await write_with_retries(
         lambda: hand_back(attempt, f"queued again: {why.value}", died=why is Stop.KILLED)

@@ -439,6 +439,36 @@ def test_job_cancelled_while_its_worker_is_dead_stays_cancelled(house: House) ->
     assert list(house.settings.work.iterdir()) == []
 
 
+def test_worker_that_starts_before_its_storage_is_ready_and_says_what_is_missing(
+    tmp_path: Path,
+) -> None:
+    variables = {
+        "ISS_HOME": str(tmp_path),
+        "ISS_ARTIFACTS_URL": "s3://isslim/x",
+        "ISS_STORAGE_SECONDS": "1",
+        "AWS_ENDPOINT_URL": f"http://127.0.0.1:{free_port()}",
+        "AWS_ALLOW_HTTP": "true",
+        "AWS_ACCESS_KEY_ID": "isslim",
+        "AWS_SECRET_ACCESS_KEY": "isslim",
+    }
+    log = tmp_path / "log"
+    with log.open("wb") as written:
+        worker = subprocess.Popen(
+            [sys.executable, "-m", "isslim.compress.worker"],
+            env=os.environ | variables,
+            stderr=written,
+        )
+        limit = time.monotonic() + 60
+        while " is ready" not in log.read_text() and time.monotonic() < limit:
+            assert worker.poll() is None, log.read_text()
+            time.sleep(0.1)
+        worker.terminate()
+        assert worker.wait(20) == 0
+    said = log.read_text()
+    assert "the storage of uploads and models cannot be read: it refuses connections" in said
+    assert "Traceback" not in said
+
+
 def health(house: House, **environment: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "isslim.compress.worker.health"]
     return subprocess.run(
