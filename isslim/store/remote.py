@@ -15,6 +15,7 @@ from isslim.store.errors import StorageUnavailable
 
 CONNECT_SECONDS = 3.0
 """After which an address that does not answer at all is given up."""
+_NO_BUCKET = "there is no such bucket or folder"
 ALLOW_HTTP = ("AWS_ALLOW_HTTP", "GOOGLE_ALLOW_HTTP", "AZURE_ALLOW_HTTP")
 S3_VARIABLES = {
     "AWS_ACCESS_KEY_ID": "name of the key",
@@ -79,7 +80,7 @@ def noticing_outage(*, expects_it: bool = False) -> Iterator[None]:
         yield
     except FileNotFoundError as error:
         if expects_it:
-            raise StorageUnavailable("there is no such bucket or folder") from error
+            raise StorageUnavailable(_NO_BUCKET) from error
         raise
     except AlreadyExistsError:
         raise
@@ -89,6 +90,8 @@ def noticing_outage(*, expects_it: bool = False) -> Iterator[None]:
 
 def _reason(text: str) -> str:
     """What failed, without the address of the storage, its answers and the library's own view."""
+    if "NoSuchBucket" in text:
+        return _NO_BUCKET
     status = re.search(r"non-2xx status code: (\d{3}[^:\n]*)", text)
     if status is not None:
         return f"it answers {status[1].strip()}"

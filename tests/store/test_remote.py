@@ -308,6 +308,15 @@ def test_wrong_key_is_named_without_what_the_storage_says(
     assert str(object_storage.port) not in str(found.value)
 
 
+@pytest.mark.slow
+def test_bucket_that_is_not_there_is_named_as_such(
+    object_storage: ObjectStorage, tmp_path: Path
+) -> None:
+    settings = StoreSettings(home=tmp_path, artifacts_url="s3://nowhere/x")
+    with pytest.raises(StorageUnavailable, match="no such bucket"):
+        Artifacts(settings).check_readable()
+
+
 def test_half_bundle_in_remote_storage_is_none(
     remote: StoreSettings, published: Published, tmp_path: Path
 ) -> None:
