@@ -42,11 +42,17 @@ class Private:
         self._shown |= dict.fromkeys(_of_database(settings.database), "<database>")
         # The longest first: folders lie in each other.
         names = sorted(map(re.escape, self._shown), key=len, reverse=True)
-        self._pattern = re.compile(rf"(?<![\w.])({'|'.join(names)})(?![\w-])")
+        pattern = rf"(?<![\w.])(?:{'|'.join(names)})(?![\w-])"
+        host = sa.make_url(settings.database).host
+        if host is not None and host.isalpha():
+            # A word, such as `database`, which may mean itself: only where a host is named.
+            self._shown[host] = "<database>"
+            pattern += rf"|(?<=[\"'@]){host}(?=[\"':/])|(?<![\w.-]){host}(?=:\d)"
+        self._pattern = re.compile(pattern)
 
     def hide(self, text: str) -> str:
         """The text with other words in place of what it should not name."""
-        return self._pattern.sub(lambda found: self._shown[found[1]], text)
+        return self._pattern.sub(lambda found: self._shown[found[0]], text)
 
 
 def _folders() -> Iterator[Path]:
@@ -62,7 +68,8 @@ def _of_database(address: str) -> Iterator[str]:
     url = sa.make_url(address)
     if url.drivername.startswith("sqlite"):
         return
-    for part in (url.host, url.password):
+    host = None if url.host is not None and url.host.isalpha() else url.host
+    for part in (host, url.password):
         if part is not None and part not in _COMMON and len(part) > 3:
             yield part
     yield url.render_as_string(hide_password=False)

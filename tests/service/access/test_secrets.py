@@ -157,6 +157,21 @@ def test_texts_lose_what_they_should_not_name(tmp_path: Path) -> None:
     )
 
 
+def test_host_that_is_a_word_is_hidden_where_it_is_a_host() -> None:
+    address = "postgresql+psycopg://isslim:geheim123@database/isslim"
+    hide = Private(StoreSettings(home=Path("/data"), database_url=address)).hide
+    said = "the database does not answer now; the log says more"
+    assert hide(said) == said
+    for named in (
+        "failed to resolve host 'database': [Errno -2] Name or service not known",
+        'connection to server at "database", port 5432 failed',
+        "cannot reach database:5432",
+        "postgresql://isslim@database/isslim",
+        address,
+    ):
+        assert "database" not in hide(named).replace("<database>", "")
+
+
 def test_logs_and_problems_of_jobs_name_no_path(tmp_path: Path) -> None:
     settings = StoreSettings(home=tmp_path / "home")
     queue = JobQueue(settings)
