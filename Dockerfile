@@ -33,16 +33,6 @@ HEALTHCHECK --interval=5s --timeout=5s --start-period=20s --retries=5 \
 STOPSIGNAL SIGTERM
 CMD ["python", "-m", "isslim.service"]
 
-# The same service on NVIDIA GPUs. Both packages of ONNX Runtime own one module: the CPU's goes before the GPU's comes.
-# CUDA and cuDNN come as wheels, which the runtime loads; the driver's library comes from the host.
-FROM service AS service-gpu
-USER root
-COPY constraints-gpu.txt ./
-RUN pip uninstall --yes onnxruntime \
-    && pip install -c constraints.txt -c constraints-gpu.txt 'onnxruntime-gpu[cuda,cudnn]'
-ENV NVIDIA_VISIBLE_DEVICES=all NVIDIA_DRIVER_CAPABILITIES=compute,utility
-USER app
-
 FROM base AS worker
 ARG TORCH_INDEX=
 RUN if [ -n "$TORCH_INDEX" ]; then pip install -c constraints.txt --index-url "$TORCH_INDEX" torch; fi
@@ -55,3 +45,14 @@ ENV MPLCONFIGDIR=/tmp
 HEALTHCHECK --interval=15s --timeout=10s --start-period=30s --retries=3 CMD ["python", "-m", "isslim.compress.worker.health"]
 STOPSIGNAL SIGTERM
 CMD ["python", "-m", "isslim.compress.worker"]
+
+# The same service on NVIDIA GPUs; last, as the classic builder makes all images before the one that is
+# asked for. Both packages of ONNX Runtime own one module: the CPU's goes before the GPU's comes.
+# CUDA and cuDNN come as wheels, which the runtime loads; the driver's library comes from the host.
+FROM service AS service-gpu
+USER root
+COPY constraints-gpu.txt ./
+RUN pip uninstall --yes onnxruntime \
+    && pip install -c constraints.txt -c constraints-gpu.txt 'onnxruntime-gpu[cuda,cudnn]'
+ENV NVIDIA_VISIBLE_DEVICES=all NVIDIA_DRIVER_CAPABILITIES=compute,utility
+USER app
