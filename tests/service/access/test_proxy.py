@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
-import signal
 import ssl
-import subprocess
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+import grpc
 import httpx
 import pytest
 from fastapi.testclient import TestClient
@@ -22,9 +21,9 @@ from isslim.settings.service import ServiceSettings
 from isslim.types.access import Scope
 from tests.conftest import Published
 from tests.service.access.conftest import make_keys
+from tests.service.access.proxies import Caddy, Nginx, ReverseProxy
 from tests.service.served import served
 
-DEPLOY = Path(__file__).parents[3] / "docs" / "deploy.md"
 SCORE = {"model": "tiny", "texts": ["the cat"]}
 
 
@@ -92,98 +91,113 @@ def test_only_a_named_proxy_says_who_asks(tmp_path: Path) -> None:
             assert remotes(url, keys.by_name["root"]) == [remote]
 
 
-class Nginx:
-    """nginx with the configuration of the documentation, on loopback, with its own certificate."""
+def connections(address: str) -> int:
+    """How many connections to an address of this machine are open.
 
-    def __init__(self, folder: Path, upstream: str) -> None:
-        program = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin")
-        if program is None or shutil.which("openssl") is None:
-            if os.environ.get("CI"):
-                pytest.fail("nginx or openssl is not installed")
-            pytest.skip("nginx or openssl is not installed")
-        self.port, self.certificate, self._folder = free_port(), folder / "c.pem", folder
-        names = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"]
-        made = ["-newkey", "rsa:2048", "-nodes", "-days", "2", "-keyout", folder / "c.key"]
-        subprocess.run(
-            ["openssl", "req", "-x509", *made, "-out", self.certificate, *names],
-            check=True,
-            capture_output=True,
-        )
-        (server,) = re.findall(r"^```nginx\n(.*?)^```$", DEPLOY.read_text(), re.M | re.S)
-        for documented, here in (
-            ("listen 443 ssl", f"listen 127.0.0.1:{self.port} ssl"),
-            ("server_name iss.example", "server_name localhost"),
-            ("/etc/ssl/iss.example.pem", str(self.certificate)),
-            ("/etc/ssl/iss.example.key", str(folder / "c.key")),
-            ("http://127.0.0.1:8000", upstream),
-        ):
-            assert documented in server
-            server = server.replace(documented, here)
-        places = "".join(
-            f"{name}_temp_path {folder / name};\n"
-            for name in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
-        )
-        (folder / "nginx.conf").write_text(
-            f"daemon off; master_process off; pid {folder / 'pid'}; error_log stderr;\n"
-            f"events {{}}\nhttp {{ access_log off;\n{places}{server}}}\n"
-        )
-        self._program = program
-
-    def __enter__(self) -> Nginx:
-        configuration = str(self._folder / "nginx.conf")
-        self._process = subprocess.Popen(
-            [self._program, "-p", str(self._folder), "-c", configuration]
-        )
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._process.send_signal(signal.SIGTERM)
-        self._process.wait(timeout=20)
+    Args:
+        address: such as `127.0.0.1:8000`.
+    """
+    port = int(address.rpartition(":")[2])
+    lines = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    return sum(line[1].endswith(f":{port:04X}") and line[3] == "01" for line in lines)
 
 
-@pytest.mark.slow
-def test_nginx_as_documented(tmp_path: Path, published: Published) -> None:
-    keys = make_keys(tmp_path, root=[Scope.ADMIN])
-    home, key = tmp_path / "home", keys.by_name["root"]
+@contextmanager
+def behind(
+    kind: type[ReverseProxy], folder: Path, published: Published
+) -> Iterator[tuple[httpx.Client, ReverseProxy, str]]:
+    """A client with a key of a service behind a proxy, the proxy, and the service's own address.
+
+    Args:
+        kind: of the proxy.
+        folder: for all files.
+        published: what the service has.
+    """
+    keys = make_keys(folder, root=[Scope.ADMIN])
+    home, grpc_port = folder / "home", free_port()
     shutil.copytree(published.settings.home / "artifacts", home / "artifacts")
+    (folder / "proxy").mkdir()
     limits = {
         "ISS_API_KEYS_FILE": str(keys.file),
         "ISS_ROOT_PATH": "/isslim",
         "ISS_TRUSTED_PROXIES": "127.0.0.1",
+        "ISS_GRPC_PORT": str(grpc_port),
     }
-    with served(home, limits) as upstream, Nginx(tmp_path, upstream) as proxy:
-        trusted = ssl.create_default_context(cafile=str(proxy.certificate))
-        url = f"https://localhost:{proxy.port}/isslim"
-        with httpx.Client(verify=trusted, headers={"x-api-key": key}, timeout=60) as client:
-            until = time.monotonic() + 20
-            while True:
-                try:
-                    assert client.get(f"{url}/health/ready").status_code == 200
-                    break
-                except httpx.ConnectError:
-                    assert time.monotonic() < until
-                    time.sleep(0.1)
-            assert client.get(f"{url}/models", headers={"x-api-key": ""}).status_code == 401
-            assert client.post(f"{url}/score", json=SCORE).status_code == 200
-            page = client.get(f"https://localhost:{proxy.port}/isslim/ui", follow_redirects=True)
-            assert (page.status_code, str(page.url)) == (200, f"{url}/ui/")
-            made = client.post(f"{url}/compress", files={"model": b"x" * (9 << 20)})
-            assert made.status_code == 202, made.text
-            assert made.headers["location"] == f"/isslim/jobs/{made.json()['id']}"
-            job = client.get(f"https://localhost:{proxy.port}{made.headers['location']}")
-            assert job.json()["state"] == "queued"
-            with client.stream("GET", f"{url}/jobs/{made.json()['id']}/events") as events:
+    with served(home, limits) as url:
+        upstream = url.removeprefix("http://")
+        with kind(folder / "proxy", upstream, f"127.0.0.1:{grpc_port}") as proxy:
+            trusted = ssl.create_default_context(cafile=str(proxy.certificate))
+            headers = {"x-api-key": keys.by_name["root"]}
+            address = f"https://localhost:{proxy.port}"
+            with httpx.Client(
+                verify=trusted, headers=headers, timeout=60, base_url=address
+            ) as client:
+                until = time.monotonic() + 20
+                while True:
+                    try:
+                        assert client.get("/isslim/health/ready").status_code == 200
+                        break
+                    except httpx.TransportError:
+                        assert time.monotonic() < until
+                        time.sleep(0.1)
+                yield client, proxy, upstream
+
+
+def asks_over_grpc(client: httpx.Client, proxy: ReverseProxy) -> None:
+    """Calls go through with a key, and are refused without one.
+
+    Args:
+        client: with a key.
+        proxy: in front of the service.
+    """
+    trusted = grpc.ssl_channel_credentials(proxy.certificate.read_bytes())
+    with grpc.secure_channel(f"localhost:{proxy.port}", trusted) as channel:
+        ask = channel.unary_unary("/inference.GRPCInferenceService/ServerMetadata")
+        key = (("x-api-key", client.headers["x-api-key"]),)
+        assert b"isslim" in ask(b"", metadata=key, timeout=20)
+        with pytest.raises(grpc.RpcError) as refused:
+            ask(b"", timeout=20)
+        assert refused.value.code() is grpc.StatusCode.UNAUTHENTICATED
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", [Nginx, Caddy])
+def test_proxy_as_documented(
+    kind: type[ReverseProxy], tmp_path: Path, published: Published
+) -> None:
+    with behind(kind, tmp_path, published) as (client, proxy, upstream):
+        assert client.get("/isslim/models", headers={"x-api-key": ""}).status_code == 401
+        assert client.post("/isslim/score", json=SCORE).status_code == 200
+        for path in ("/isslim", "/isslim/", "/isslim/ui"):
+            page = client.get(path, headers={"accept": "text/html"}, follow_redirects=True)
+            assert (page.status_code, page.url.path) == (200, "/isslim/ui/")
+        docs = client.get("/isslim/docs").text
+        for each in re.findall(r'(?:src|href)="([^"]+)"', docs):
+            assert client.get(f"/isslim/{each}").status_code == 200
+        made = client.post("/isslim/compress", files={"model": b"x" * (9 << 20)})
+        assert made.status_code == 202, made.text
+        location = f"/isslim/jobs/{made.json()['id']}"
+        assert made.headers["location"] == location
+        assert client.get(location).json()["state"] == "queued"
+        for _ in range(3):
+            with client.stream("GET", f"{location}/events") as events:
                 received = b""
                 for part in events.iter_raw():
                     received += part
                     if b"event: job" in received:  # at once, though the job goes on
                         break
-            entry = client.get(f"{url}/audit").json()[0]
-            assert (entry["path"], entry["remote"]) == ("/compress", "127.0.0.1")
-            names = {"x-api-key": key, "x-forwarded-for": "203.0.113.9"}
-            client.delete(f"{url}/jobs/nope", headers=names)
-            # nginx appends the address that it saw, which is believed before what it was told.
-            assert client.get(f"{url}/audit").json()[0]["remote"] in ("127.0.0.1", "203.0.113.9")
-            text = {"model": "tiny", "prompt": "the", "stream": True, "max_tokens": 3, "seed": 1}
-            with client.stream("POST", f"{url}/generate", json=text) as answer:
-                assert b"event" in answer.read()
+                assert connections(upstream)
+        entry = client.get("/isslim/audit").json()[0]
+        assert (entry["path"], entry["remote"]) == ("/compress", "127.0.0.1")
+        client.delete("/isslim/jobs/nope", headers={"x-forwarded-for": "203.0.113.9"})
+        # The address that the proxy saw, and not what it was told.
+        assert client.get("/isslim/audit").json()[0]["remote"] == "127.0.0.1"
+        text = {"model": "tiny", "prompt": "the", "stream": True, "max_tokens": 3, "seed": 1}
+        with client.stream("POST", "/isslim/generate", json=text) as answer:
+            assert b"event" in answer.read()
+        asks_over_grpc(client, proxy)
+        # Who has left is let go of: what is kept open for the next request ends after seconds.
+        until = time.monotonic() + 20
+        while connections(upstream):
+            assert time.monotonic() < until
+            time.sleep(0.2)
