@@ -181,11 +181,9 @@ def test_proxy_as_documented(
         assert client.get(location).json()["state"] == "queued"
         for _ in range(3):
             with client.stream("GET", f"{location}/events") as events:
-                received = b""
-                for part in events.iter_raw():
-                    received += part
-                    if b"event: job" in received:  # at once, though the job goes on
-                        break
+                parts, received = events.iter_raw(), b""
+                while b"event: job" not in received:  # at once, though the job goes on
+                    received += next(parts)
                 assert connections(upstream)
         entry = client.get("/isslim/audit").json()[0]
         assert (entry["path"], entry["remote"]) == ("/compress", "127.0.0.1")
