@@ -8,11 +8,15 @@ import os
 import signal
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from uuid import uuid4
 
+import httpx
 import pytest
 import torch
+import typer.main
+import typer.testing
 
 from benchmarks.cluster.object_storage import BUCKET, ObjectStorage
 from benchmarks.cluster.postgres import Postgres
@@ -99,6 +103,19 @@ def few_rounds() -> Iterator[None]:
     """A latency curve is fitted to the fewest rounds: whether it is trusted, no host promises."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(latency_curve, "PAIRS", 3)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def made_once() -> Iterator[None]:
+    """What libraries make anew for each client and each command, and is always the same.
+
+    The host's certificates take 30 milliseconds to read, the program's commands 50 to put together.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        certificates = "httpx._transports.default.create_ssl_context"
+        patch.setattr(certificates, cache(httpx.create_ssl_context))
+        patch.setattr(typer.testing, "_get_command", cache(typer.main.get_command))
         yield
 
 
