@@ -8,8 +8,8 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
-from contextlib import ExitStack, suppress
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
@@ -90,6 +90,21 @@ class Member:
                 self.process.wait()
 
 
+@contextmanager
+def _environment(variables: Mapping[str, str]) -> Iterator[None]:
+    """Variables of this process for the duration of the block."""
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
 class Cluster:
     """Services and workers over one database and one storage, for a block.
 
@@ -132,7 +147,7 @@ class Cluster:
                 "ISS_ARTIFACTS_URL": f"s3://{BUCKET}/{uuid4().hex}",
             }
             # What this process looks at itself does not go through the troubled network.
-            os.environ.update(server.variables())
+            self._stack.enter_context(_environment(server.variables()))
         counts = (2, 3) if self._backend == "postgres" else (1, 2)
         self.services = [self._service(number, shared) for number in range(counts[0])]
         self.workers = [self._worker(number, shared) for number in range(counts[1])]
