@@ -370,6 +370,15 @@ def test_penn_treebank_is_as_its_records_say(name: str) -> None:
     assert cells[1:] == [sizes, perplexity, f"{work:,}", less]
 
 
+@pytest.mark.parametrize("backend", ["sqlite", "postgres"])
+def test_chaos_is_as_its_records_say(backend: str) -> None:
+    found = json.loads((RECORDS / f"chaos-{backend}.json").read_text())
+    shown = [found[each] for each in ("again", "lost", "doubled", "orphaned", "stuck")]
+    assert shown[1:] == [0, 0, 0, 0]
+    numbers = (found["kills"], found["jobs"], *shown)
+    assert row(DOCS / "benchmarks.md", backend)[1:] == [f"{each:,}" for each in numbers]
+
+
 def test_what_beats_ours_is_as_published() -> None:
     (best,) = [each for each in PUBLISHED if each.name.startswith("SSE")]
     cells = row(DOCS / "benchmarks.md", f"published: {best.name} ")
