@@ -134,6 +134,9 @@ def test_service_with_a_thousand_bundles_in_remote_storage_is_ready_soon(
     with ThreadPoolExecutor(8) as threads:
         list(threads.map(publish, range(BUNDLES)))
     began = time.monotonic()
+    with served(tmp_path / "empty", {"ISS_ARTIFACTS_URL": f"s3://{BUCKET}/{uuid4().hex}"}):
+        empty = time.monotonic() - began
+    began = time.monotonic()
     with served(tmp_path / "home", {"ISS_ARTIFACTS_URL": url}) as address:
         ready = time.monotonic() - began
         listed = httpx.get(f"{address}/health/ready").json()
@@ -141,4 +144,5 @@ def test_service_with_a_thousand_bundles_in_remote_storage_is_ready_soon(
         took = time.monotonic() - began
         found = httpx.get(f"{address}/models/m{BUNDLES - 1}", timeout=60)
         assert found.status_code == 200
-    assert took < READY_SECONDS, (ready, took)
+    # A host on which one without models takes this long is slower than the bound is meant for.
+    assert took < max(READY_SECONDS, 2 * empty), (empty, ready, took)
