@@ -9,8 +9,8 @@ import hashlib
 import select
 import threading
 import time
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from typing import Any, LiteralString
 
 import psycopg
@@ -105,12 +105,9 @@ class PostgresLocks:
             Unavailable: when the server does not answer.
         """
         which: LiteralString = "and classid = %s::bigint::oid and objid = %s::bigint::oid"
-        try:
-            with psycopg.connect(self._url, autocommit=True, connect_timeout=5) as connection:
-                found = connection.execute(f"select 1 {_LOCKS} {which}", _halves(executor_id))
-                return found.fetchone() is not None
-        except psycopg.Error as error:
-            raise Unavailable(str(error).strip()) from error
+        with self._asking() as connection:
+            found = connection.execute(f"select 1 {_LOCKS} {which}", _halves(executor_id))
+            return found.fetchone() is not None
 
     def held(self) -> int:
         """How many workers have their locks: the queue's library takes advisory ones as well.
@@ -118,13 +115,11 @@ class PostgresLocks:
         Raises:
             Unavailable: when the server does not answer.
         """
-        try:
-            with psycopg.connect(self._url, autocommit=True, connect_timeout=5) as connection:
+        with self._asking() as connection:
+            try:
                 return sum(each.locked for each in _seen(connection).values())
-        except psycopg.errors.UndefinedTable:
-            return 0  # no process has been here yet
-        except psycopg.Error as error:
-            raise Unavailable(str(error).strip()) from error
+            except psycopg.errors.UndefinedTable:
+                return 0  # no process has been here yet
 
     def seen(self) -> Mapping[str, Seen]:
         """The rows of all workers, and which of them have their locks.
@@ -169,6 +164,15 @@ class PostgresLocks:
             if self._looking is not None:
                 self._looking.close()
                 self._looking = None
+
+    @contextmanager
+    def _asking(self) -> Iterator[psycopg.Connection[Any]]:
+        """A connection for one question."""
+        try:
+            with psycopg.connect(self._url, autocommit=True, connect_timeout=5) as connection:
+                yield connection
+        except psycopg.Error as error:
+            raise Unavailable(str(error).strip()) from error
 
 
 class PostgresLease:
