@@ -12,7 +12,7 @@ import tempfile
 import time
 import traceback
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
@@ -93,7 +93,7 @@ def work(
         cases_of = Cases(file_targets(folder / "good"), requests, folder / "case")
         stack.enter_context(memory_for(MEMORY_BYTES))
         said = cases_of.run(cases, current)
-    said["children_left"] = _children()
+    said["children_left"] = children_left()
     connection.send(said)
 
 
@@ -265,9 +265,10 @@ def _descriptors() -> int:
     return len(list(Path("/proc/self/fd").iterdir()))
 
 
-def _children() -> int:
+def children_left() -> int:
     """Processes that this one started and that live."""
-    return sum(
-        len((thread / "children").read_text().split())
-        for thread in Path("/proc/self/task").iterdir()
-    )
+    found = 0
+    for thread in Path("/proc/self/task").iterdir():
+        with suppress(OSError):  # a thread that has ended meanwhile
+            found += len((thread / "children").read_text().split())
+    return found

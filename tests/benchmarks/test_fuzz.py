@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from multiprocessing.connection import Connection
 from pathlib import Path
 from random import Random
@@ -17,7 +20,7 @@ from fastapi.testclient import TestClient
 
 from benchmarks.fuzz.__main__ import uploads_left
 from benchmarks.fuzz.bodies import Fault, Requests, requests_to
-from benchmarks.fuzz.running import Cases, Plan, Result, fuzzed
+from benchmarks.fuzz.running import Cases, Plan, Result, children_left, fuzzed
 from benchmarks.fuzz.targets import Target, file_targets
 from benchmarks.soak.models import first_models
 from tests.conftest import Published
@@ -65,6 +68,23 @@ def test_a_reader_that_raises_or_leaves_a_file_is_found(temporary: Path, tmp_pat
     assert result.is_clean
     result.add(said)
     assert not result.is_clean
+
+
+def test_processes_are_counted_while_threads_end() -> None:
+    ended = threading.Event()
+
+    def begin_others() -> None:
+        while not ended.is_set():
+            threading.Thread(target=time.sleep, args=(0.0005,)).start()
+
+    before = children_left()
+    with subprocess.Popen(["sleep", "60"]) as process, ThreadPoolExecutor(1) as pool:
+        pool.submit(begin_others)
+        try:
+            assert {children_left() - before for _ in range(300)} == {1}
+        finally:
+            ended.set()
+            process.kill()
 
 
 def test_answers_that_no_request_may_get_are_found() -> None:
