@@ -47,7 +47,8 @@ class Divided:
         observed: calibration runs.
         held_out: held-out runs; those of `observed` where there is a problem.
         description: what the held-out runs are.
-        problem: why nothing could be held out; None where something was.
+        problem: the clause that says of the only run why nothing of it could be held out; None
+            where something was.
     """
 
     observed: list[NamedArrays]
@@ -102,9 +103,8 @@ def divide(
         list(runs),
         list(runs),
         "the calibration inputs themselves",
-        "one recorded run was sent, which calibration needs, and it cannot be divided: neither "
-        "into sequences that the graph answers one by one, nor into steps with one entry each in "
-        "every output",
+        "which calibration needs, and it cannot be divided: neither into sequences that the graph "
+        "answers one by one, nor into steps with one entry each in every output",
     )
 
 

@@ -45,6 +45,8 @@ no recording. A file that is not compressed takes as much as its arrays."""
 RANDOM_RUNS = 24
 PROBED_RUNS = 2
 """Runs that are repeated to find random outputs."""
+MOST_LINES = 100
+"""On runs that are left out: there may be a hundred thousand of them."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,8 @@ class Recorded:
         labels: names of the calibration runs, for messages.
         random: whether the inputs are random, because none were sent.
         not_evaluated: why no run could be held out: then `held_out` holds the calibration runs.
-        left_out: a line on every run that is not used, with the reason.
+        left_out: lines on the runs that are not used, with the reasons; at most `MOST_LINES`, and
+            one on how many more there are.
         redrawn: outputs that differ between two runs of the same inputs.
         not_finite: outputs that hold NaN or infinity on too many runs to leave these out, each with
             a line on where.
@@ -211,8 +214,8 @@ def recorded_runs(
             names.get(id(run), f"part {number} of the uploaded runs")
             for number, run in enumerate(found.observed)
         ],
-        not_evaluated=found.problem,
-        left_out=tuple(left_out),
+        not_evaluated=found.problem and f"{_only(given)}, {found.problem}",
+        left_out=_most(left_out),
         redrawn=tuple(anew),
         not_finite=not_finite,
         sent=both.inputs,
@@ -313,14 +316,27 @@ def _usable(file: _Runs, operators: Collection[str], left_out: list[str], *, str
     left_out += lines
     if stream:
         return file.only(index)
-    first: dict[str, int] = {}
+    equal: dict[str, list[int]] = {}
     for each in index:
-        name = digest(file.runs[each])
-        if name in first:
-            left_out.append(f"{file.labels[each]} is {file.labels[first[name]]} once more")
-        else:
-            first[name] = each
-    return file.only(list(first.values()))
+        equal.setdefault(digest(file.runs[each]), []).append(each)
+    for first, *again in equal.values():
+        if again:
+            others = f" and {len(again) - 1:,} more are" if again[1:] else " is"
+            left_out.append(f"{file.labels[again[0]]}{others} {file.labels[first]} once more")
+    return file.only([runs[0] for runs in equal.values()])
+
+
+def _most(lines: Sequence[str]) -> tuple[str, ...]:
+    more = len(lines) - MOST_LINES
+    return (*lines[:MOST_LINES], *([f"{more:,} more lines like these"] if more > 0 else []))
+
+
+def _only(given: Sequence[_Runs]) -> str:
+    """Begins the sentence on the one run that is used, of those that were sent."""
+    sent = sum(len(file.runs) for file in given)
+    if sent == 1:
+        return "one recorded run was sent"
+    return f"of {sent:,} recorded runs that were sent, one is left"
 
 
 def _random_runs(graph: GraphSession, trace: AxisFacts, seed: int) -> Recorded:
@@ -349,7 +365,7 @@ def _random_runs(graph: GraphSession, trace: AxisFacts, seed: int) -> Recorded:
         f"random inputs ({_counted(evaluated)})",
         [f"random run {number}" for number in range(len(observed))],
         random=True,
-        left_out=tuple(left_out),
+        left_out=_most(left_out),
         redrawn=tuple(redrawn_outputs(graph, observed[:PROBED_RUNS], _operators(trace))),
         not_finite=not_finite,
     )

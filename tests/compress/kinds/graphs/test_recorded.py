@@ -99,6 +99,11 @@ def test_run_that_cannot_be_divided_is_not_evaluated_and_a_budget_of_quality_is_
     task = task_of(graph, runs)
     assert task.origin.not_evaluated is not None
     assert "cannot be divided" in task.origin.not_evaluated
+    assert task.origin.not_evaluated.startswith("one recorded run was sent, ")
+    many = task_of(graph, [*runs, *runs, *runs]).origin
+    assert many.not_evaluated is not None
+    assert many.not_evaluated.startswith("of 3 recorded runs that were sent, one is left, ")
+    assert many.left_out == ("run 1 and 1 more are run 0 once more",)
     for budget in (Budget(output_change=0.02), Budget(output_change=5.0)):
         with pytest.raises(NothingToEvaluate, match="Send other runs as `held_out`"):
             task_of(graph, runs, recipe=Recipe(budget=budget))
@@ -157,6 +162,9 @@ def test_runs_that_were_sent_before_are_not_evaluated(tmp_path: Path) -> None:
     both = task_of(graph, runs[:5], runs[3:])
     assert (len(both.runs.calibration), len(both.runs.held_out)) == (5, 3)
     assert "held-out run 0 is run 3 of the calibration inputs" in both.origin.left_out
+    many = task_of(graph, runs[:1] * 200, [*inputs(1, 1, seed=7), *runs[:1] * 200]).origin.left_out
+    assert many[0] == "run 1 and 198 more are run 0 once more"
+    assert len(many) == 3  # not a line for each
     same = task_of(graph, runs, runs)
     assert not sequences(same.runs.calibration) & sequences(same.runs.held_out)
     assert "the last" in same.origin.held_out
