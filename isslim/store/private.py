@@ -39,13 +39,16 @@ class Private:
         for path in _folders():
             folders.setdefault(path, "<...>")
         self._shown = {str(path): name for path, name in folders.items() if str(path) not in _ROOTS}
-        self._shown |= dict.fromkeys(_of_database(settings.database), "<database>")
+        url = sa.make_url(settings.database)
+        host = None if url.host in _COMMON else url.host
+        is_word = host is not None and host.isalpha()
+        secrets = _of_database(url, None if is_word else host)
+        self._shown |= dict.fromkeys(secrets, "<database>")
         # The longest first: folders lie in each other.
         names = sorted(map(re.escape, self._shown), key=len, reverse=True)
         pattern = rf"(?<![\w.])(?:{'|'.join(names)})(?![\w-])"
-        host = sa.make_url(settings.database).host
-        if host is not None and host.isalpha():
-            # A word, such as `database`, which may mean itself: only where a host is named.
+        if host is not None and is_word:
+            # Such as `database`, which may mean itself: only where a host is named.
             self._shown[host] = "<database>"
             pattern += rf"|(?<=[\"'@]){host}(?=[\"':/])|(?<![\w.-]){host}(?=:\d)"
         self._pattern = re.compile(pattern)
@@ -63,12 +66,10 @@ def _folders() -> Iterator[Path]:
         yield Path.cwd()
 
 
-def _of_database(address: str) -> Iterator[str]:
-    """What a database's address holds that should not be named."""
-    url = sa.make_url(address)
+def _of_database(url: sa.URL, host: str | None) -> Iterator[str]:
+    """What a database's address holds that should not be named anywhere, and its host if given."""
     if url.drivername.startswith("sqlite"):
         return
-    host = None if url.host is not None and url.host.isalpha() else url.host
     for part in (host, url.password):
         if part is not None and part not in _COMMON and len(part) > 3:
             yield part

@@ -170,6 +170,11 @@ def test_host_that_is_a_word_is_hidden_where_it_is_a_host() -> None:
         address,
     ):
         assert "database" not in hide(named).replace("<database>", "")
+    near = StoreSettings(
+        home=Path("/data"), database_url=address.replace("@database", "@localhost")
+    )
+    served = "the service answers at http://localhost:8000"
+    assert Private(near).hide(served) == served  # which says nothing of the database
 
 
 def test_logs_and_problems_of_jobs_name_no_path(tmp_path: Path) -> None:
