@@ -6,6 +6,7 @@ import ast
 import re
 import sys
 import tomllib
+from functools import cache
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
@@ -131,6 +132,7 @@ def test_circle_between_folders_is_found(tmp_path: Path) -> None:
     assert found[0].startswith("r: ")
 
 
+@cache
 def imported(path: Path) -> set[str]:
     """The top-level packages that a module imports anywhere, without the standard library."""
     found: set[str] = set()

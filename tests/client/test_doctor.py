@@ -48,6 +48,7 @@ def test_machine_on_which_everything_works(published: Published, tmp_path: Path)
     assert "PyTorch" in found["device that compresses"].detail
 
 
+@pytest.mark.slow
 def test_machine_without_service_and_worker_and_with_a_misspelt_setting(tmp_path: Path) -> None:
     nowhere = f"http://127.0.0.1:{free_port()}"
     (tmp_path / "home").mkdir()

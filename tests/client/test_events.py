@@ -52,22 +52,27 @@ class Followed:
         return [job.message for job in self.seen]
 
 
-@pytest.fixture
-def service(tmp_path: Path) -> Iterator[served]:
-    made = served(tmp_path / "home", {})
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("events") / "home"
+
+
+@pytest.fixture(scope="module")
+def service(home: Path) -> Iterator[served]:
+    made = served(home, {})
     with made:
         yield made
 
 
-@pytest.fixture
-def records(tmp_path: Path, service: served) -> Iterator[JobRecords]:
-    made = JobRecords(StoreSettings(home=tmp_path / "home"))
+@pytest.fixture(scope="module")
+def records(home: Path, service: served) -> Iterator[JobRecords]:
+    made = JobRecords(StoreSettings(home=home))
     yield made
     made.close()
 
 
 def queued(client: Client, folder: Path) -> str:
-    (folder / "m.pt").write_bytes(b"xyz")
+    (folder / "m.pt").write_bytes(str(folder).encode())  # of which there is no job yet
     return client.compress(folder / "m.pt").id
 
 
@@ -103,12 +108,12 @@ def test_restart_of_the_service_repeats_and_loses_nothing(
         followed.until(1)
         service.process.terminate()
         service.process.wait(timeout=20)
-        with service:  # on the same port
-            time.sleep(1.5)  # connected again, and told nothing that it knows
-            advance(records, attempt, "later")
-            followed.until(2)
-            assert records.cancel(job_id, 1)
-            assert followed.ended() == ["starting", "later", "later"]
+        service.__enter__()  # on the same port, and for the tests after this one too
+        time.sleep(1.5)  # connected again, and told nothing that it knows
+        advance(records, attempt, "later")
+        followed.until(2)
+        assert records.cancel(job_id, 1)
+        assert followed.ended() == ["starting", "later", "later"]
 
 
 def test_unknown_job_and_absent_service_are_said_at_once(service: served) -> None:

@@ -18,9 +18,8 @@ from tests.conftest import Trained
 from tests.service.served import served
 
 
-@pytest.mark.parametrize(
-    "command", ["jobs watch", pytest.param("jobs logs --follow", marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("command", ["jobs watch", "jobs logs --follow"])
 def test_interrupted_waiting_says_that_the_job_continues(
     command: str, trained: Trained, tmp_path: Path
 ) -> None:

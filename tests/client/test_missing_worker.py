@@ -14,6 +14,7 @@ from tests.conftest import Trained
 from tests.service.served import served
 
 
+@pytest.mark.slow
 def test_missing_worker_is_told_when_a_job_is_queued(tmp_path: Path, trained: Trained) -> None:
     with served(tmp_path, {}) as url:
 

@@ -123,7 +123,9 @@ def steps_in(checkpoint: Path) -> int:
     return int(torch.load(checkpoint, weights_only=True, map_location="cpu")["run"]["step"])
 
 
-@pytest.mark.parametrize("kind", ["lstm", "gru", "rhn"])
+@pytest.mark.parametrize(
+    "kind", ["lstm", *(pytest.param(each, marks=pytest.mark.slow) for each in ("gru", "rhn"))]
+)
 def test_a_run_on_the_processor_is_taken_up_bit_by_bit(kind: str, tmp_path: Path) -> None:
     assert_taken_up_bit_by_bit(kind, torch.device("cpu"), tmp_path)
 

@@ -62,6 +62,7 @@ def test_documentation_loads_only_what_is_served_here(http: httpx.Client) -> Non
     problem(http.get("/static/../about.py"), 404, "http")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed")
 def test_documentation_shows_every_operation_without_a_network(
     http: httpx.Client, tmp_path: Path

@@ -134,6 +134,7 @@ def test_run_whose_turn_does_not_come_is_refused_as_busy(copy: Path) -> None:
         assert second.result(timeout=30).status_code in (503, 504)
 
 
+@pytest.mark.slow
 def test_run_ends_when_its_sender_leaves(copy: Path) -> None:
     with served(copy, {"ISS_RUNS_AT_ONCE": "1"}) as service_url:
         assert httpx.post(f"{service_url}{RUN}", json=SHORT, timeout=60).status_code == 200
@@ -157,7 +158,9 @@ def test_model_can_be_deleted_while_it_runs(busy: tuple[str, served, list[int]])
     assert httpx.post(f"{url}/score", json=SCORE, timeout=60).status_code == 200
 
 
-@pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize(
+    "sent", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)]
+)
 def test_service_ends_in_seconds_although_a_run_does_not(
     busy: tuple[str, served, list[int]], sent: signal.Signals
 ) -> None:

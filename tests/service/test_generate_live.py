@@ -89,6 +89,7 @@ def test_many_streams_share_and_half_of_them_leave(service: served) -> None:
     assert idle(service.url, 1)
 
 
+@pytest.mark.slow
 def test_others_are_answered_beside_more_streams_than_may_run(service: served) -> None:
     finite = LONG | {"max_tokens": 1000}
     with ThreadPoolExecutor(12) as threads:
@@ -128,6 +129,7 @@ def cpu_seconds(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / 100
 
 
+@pytest.mark.slow
 def test_deadline_is_a_problem_in_the_stream_or_instead_of_an_answer(
     published: Published,
 ) -> None:

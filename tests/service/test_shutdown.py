@@ -59,6 +59,7 @@ def seconds_to_end(service: served, sent: signal.Signals) -> float:
     return time.monotonic() - began
 
 
+@pytest.mark.slow
 def test_followers_of_jobs_are_let_go_of_at_once(tmp_path: Path) -> None:
     service = served(tmp_path, {"ISS_SHUTDOWN_SECONDS": "19"})
     with service as url:
@@ -80,6 +81,7 @@ def test_upload_that_has_stalled_is_given_up(tmp_path: Path) -> None:
         assert list((tmp_path / "artifacts" / "uploads").glob("*")) == []
 
 
+@pytest.mark.slow
 def test_service_ends_beside_a_long_run_and_an_answer_that_nobody_reads(
     published: Published,
 ) -> None:

@@ -515,6 +515,7 @@ def test_server_that_does_not_answer_is_unavailable() -> None:
         assert "refused" in caught.value.reason
 
 
+@pytest.mark.slow
 def test_server_that_says_nothing_is_unavailable_after_some_seconds() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         locks = PostgresLocks(f"postgresql://iss@127.0.0.1:{silent.getsockname()[1]}/none")

@@ -78,6 +78,7 @@ def test_targets_are_the_characters_of_the_line(installed: Path) -> None:
         assert run["images"].shape[3] // 4 > len(run["target:scores"])
 
 
+@pytest.mark.slow
 def test_score_of_a_reader_that_learned_nothing_is_bad(installed: Path) -> None:
     model = legere.MODELS[0]
     assert model.task is not None

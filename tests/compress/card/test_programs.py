@@ -155,6 +155,7 @@ def test_a_readers_code_answers_as_the_service_does(tmp_path: Path) -> None:
     assert lines == [f"{each.text} {each.score} {each.text}" for each in found.answers]
 
 
+@pytest.mark.slow
 def test_a_graphs_code_runs_it_on_the_run_that_was_timed(tmp_path: Path) -> None:
     made = tagger.publish(tmp_path / "home")
     bundle = BundleStore(made.settings).open(made.bundle_id)
@@ -165,6 +166,7 @@ def test_a_graphs_code_runs_it_on_the_run_that_was_timed(tmp_path: Path) -> None
     assert lines == [f"{name} {each.dtype} {each.shape}" for name, each in outputs.items()]
 
 
+@pytest.mark.slow
 def test_a_language_models_module_scores_as_its_graph_and_trains_on(
     published: Published, tmp_path: Path
 ) -> None:

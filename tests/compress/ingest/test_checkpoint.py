@@ -176,7 +176,7 @@ HUNGRY = {
 }
 
 
-@pytest.mark.parametrize("zipped", [True, False])
+@pytest.mark.parametrize("zipped", [pytest.param(True, marks=pytest.mark.slow), False])
 def test_pickles_that_ask_for_memory_get_none(zipped: bool, tmp_path: Path) -> None:
     paths = [tmp_path / f"{name}.pt" for name in HUNGRY]
     for path, content in zip(paths, HUNGRY.values(), strict=True):

@@ -104,6 +104,7 @@ def test_narrow_layers_and_training_are_in_the_summary(small: Compressed) -> Non
     assert not any("narrow" in line or "trained" in line for line in lines)
 
 
+@pytest.mark.slow
 def test_temporary_folder_goes_with_the_object(graph: Path, tmp_path: Path) -> None:
     before = temporary()
     small = isslim.compress(graph, recorded(12), budget=SIZE)
@@ -134,6 +135,7 @@ def test_folder_of_the_caller_is_kept(graph: Path, tmp_path: Path) -> None:
     assert open_folder(bundle).manifest.recipe.budget.size_ratio == 0.6
 
 
+@pytest.mark.slow
 def test_folder_that_is_used_again_keeps_the_first_model(graph: Path, tmp_path: Path) -> None:
     work, runs = tmp_path / "work", recorded(12)
     first = isslim.compress(graph, runs, budget=SIZE, folder=work)

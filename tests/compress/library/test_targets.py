@@ -33,6 +33,7 @@ def test_a_module_keeps_a_budget_of_accuracy_on_the_callers_tags() -> None:
         assert "accuracy" in small.summary()
 
 
+@pytest.mark.slow
 def test_a_graph_takes_targets_in_mappings(tmp_path: Path) -> None:
     runs = [run | {"target:scores": np.cumsum(run["ids"] < 8, 0) % TAGS} for run in recorded(40)]
     budget = Budget(size_ratio=0.5)

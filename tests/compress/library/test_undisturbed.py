@@ -238,6 +238,7 @@ assert not servers & set(sys.modules), servers & set(sys.modules)
 """
 
 
+@pytest.mark.slow
 def test_first_call_of_a_process_changes_nothing_and_loads_no_database(tmp_path: Path) -> None:
     root = Path(__file__).parents[3]
     ran = subprocess.run(

@@ -177,6 +177,7 @@ def test_all_seven_are_tried() -> None:
     assert GraphNetwork.architecture == "onnx-graph"
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 def test_all_seven_keep_the_same_units_and_give_the_same_outputs(
     exported: Callable[[str, bool], Path],

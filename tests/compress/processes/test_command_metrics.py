@@ -117,6 +117,7 @@ def test_program_that_is_not_there_is_an_answer(graph: Path) -> None:
     ]
 
 
+@pytest.mark.slow
 def test_command_that_hangs_is_ended_with_all_that_it_started(tmp_path: Path, graph: Path) -> None:
     own = evaluator(
         tmp_path,

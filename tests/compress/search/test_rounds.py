@@ -75,7 +75,14 @@ def task_of(network: LanguageModel, texts: Texts, asked: Recipe) -> LanguageTask
     return LanguageTask(network, texts, asked, codec, IngestReport("made by the test"))
 
 
-@pytest.mark.parametrize("learner", ["calibrated", "proximal", "l0", "group_lasso"])
+@pytest.mark.parametrize(
+    "learner",
+    [
+        "calibrated",
+        "proximal",
+        *(pytest.param(each, marks=pytest.mark.slow) for each in ("l0", "group_lasso")),
+    ],
+)
 def test_every_learner_ends_smaller_and_within_the_budget(
     learner: str, trained: Trained, texts: Texts, tmp_path: Path
 ) -> None:
@@ -116,7 +123,10 @@ def test_size_budget_is_reached_in_one_round(
 
 @pytest.mark.parametrize(
     "learner",
-    ["proximal", *(pytest.param(each, marks=pytest.mark.long) for each in ("l0", "group_lasso"))],
+    [
+        pytest.param("proximal", marks=pytest.mark.slow),
+        *(pytest.param(each, marks=pytest.mark.long) for each in ("l0", "group_lasso")),
+    ],
 )
 def test_every_learner_can_start_from_scratch(
     learner: str, trained: Trained, texts: Texts, tmp_path: Path
@@ -207,6 +217,7 @@ def test_killed_job_goes_on_and_ends_as_the_undisturbed_one(
     assert first == pytest.approx(second, abs=0.1)
 
 
+@pytest.mark.slow
 def test_budget_that_no_round_keeps_is_an_answer_with_its_curve(
     trained: Trained, texts: Texts, tmp_path: Path
 ) -> None:

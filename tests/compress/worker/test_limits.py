@@ -93,6 +93,7 @@ def test_each_limit_is_a_named_failure_and_leaves_nothing(
     assert [path.parent.name for path in left] == [MODEL]  # which was there before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("news", "limits"),
     [

@@ -91,6 +91,7 @@ def test_job_that_did_not_end_was_handed_back_and_a_cancelled_one_ended(
     queue.close()
 
 
+@pytest.mark.slow
 def test_port_that_is_taken_is_refused_by_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -105,6 +106,7 @@ def test_port_that_is_taken_is_refused_by_name(
     assert ran.stderr.startswith(f"isslim worker: ISS_WORKER_METRICS_PORT is {port}: expected a")
 
 
+@pytest.mark.slow
 def test_cancel_is_a_line_of_its_own_and_no_traceback(tmp_path: Path) -> None:
     child, log = tmp_path / "child.py", tmp_path / "log"
     line = '{"stage": "search", "progress": 0.1, "message": "m"}'

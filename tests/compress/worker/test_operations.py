@@ -56,6 +56,7 @@ def test_workers_that_are_told_to_stop_never_fail_a_job(home: Scene) -> None:
         assert connection.execute(sa.text("select deaths from iss_jobs")).scalar() == 0
 
 
+@pytest.mark.slow
 def test_cancel_holds_without_its_second_write(home: Scene) -> None:
     home.seconds = 30.0
     home.start()
@@ -73,7 +74,7 @@ def test_cancel_holds_without_its_second_write(home: Scene) -> None:
     assert len({name for name, _, _ in home.lines()}) == 2
 
 
-@pytest.mark.parametrize("kind", ["sqlite", "postgres"])
+@pytest.mark.parametrize("kind", ["sqlite", pytest.param("postgres", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("kills", [1, pytest.param(5, marks=pytest.mark.slow)])
 def test_jobs_of_killed_workers_go_on_at_once(
     kills: int, kind: str, tmp_path: Path, request: pytest.FixtureRequest

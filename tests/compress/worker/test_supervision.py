@@ -143,7 +143,13 @@ def test_locked_database_costs_progress_and_not_the_job(
     assert "work: step 24" in job.log
 
 
-@pytest.mark.parametrize("code", [TELLING.replace("range(25)", "range(1)"), "raise SystemExit(7)"])
+@pytest.mark.parametrize(
+    "code",
+    [
+        TELLING.replace("range(25)", "range(1)"),
+        pytest.param("raise SystemExit(7)", marks=pytest.mark.slow),
+    ],
+)
 def test_end_of_a_job_is_recorded_however_long_the_database_is_locked(
     code: str, records: JobRecords, tmp_path: Path
 ) -> None:
@@ -278,6 +284,7 @@ def test_recipe_promotes_its_model_once_the_job_has_succeeded(
     assert found == ({"prod": "0123456789abcdef"} if ending == "succeeded" else {})
 
 
+@pytest.mark.slow
 def test_what_is_said_again_stands_once_in_the_log(records: JobRecords, tmp_path: Path) -> None:
     job = in_child(
         records, TELLING.replace('f"step {step}"', 'f"part {step // 10}"'), tmp_path / "work"

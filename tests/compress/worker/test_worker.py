@@ -271,6 +271,7 @@ def test_inspection_without_a_worker_waits(house: House) -> None:
     assert locks.held()
 
 
+@pytest.mark.slow
 def test_child_that_cannot_be_started_ends_the_job_and_is_told(house: House) -> None:
     house.worker("one", python="/nonexistent/python")
     job = house.ended(house.ask("good").id)
@@ -281,6 +282,7 @@ def test_child_that_cannot_be_started_ends_the_job_and_is_told(house: House) -> 
     assert list(house.settings.work.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_each_limit_of_a_job_is_set_by_the_operator(house: House) -> None:
     house.worker(
         "one", ISS_STAGE_SECONDS="2", ISS_STILL_SECONDS="1", ISS_JOB_MEMORY_BYTES=str(150 << 20)
@@ -298,6 +300,7 @@ def test_each_limit_of_a_job_is_set_by_the_operator(house: House) -> None:
     assert list(house.settings.work.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_request_whose_model_was_deleted_makes_it_anew(house: House) -> None:
     house.worker("one")
     job = house.ended(house.ask("good").id)
@@ -394,6 +397,7 @@ def test_stranded_work_of_an_unknown_job_does_not_keep_others_from_being_taken_u
     assert len(house.lines("start slow-a")) == 1
 
 
+@pytest.mark.slow
 def test_restarted_worker_takes_up_its_own_job(house: House) -> None:
     first = house.worker("one")
     job = house.ask("slow")
@@ -439,6 +443,7 @@ def test_job_cancelled_while_its_worker_is_dead_stays_cancelled(house: House) ->
     assert list(house.settings.work.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_worker_that_starts_before_its_storage_is_ready_and_says_what_is_missing(
     tmp_path: Path,
 ) -> None:

@@ -156,6 +156,7 @@ def test_hostile_paths_are_kept_plain(home: Path) -> None:
     assert paths[0].isprintable()
 
 
+@pytest.mark.slow
 def test_a_line_of_the_log_says_the_same(home: Path, keys: Keys, tmp_path: Path) -> None:
     """Whatever else is logged: of who was not let in, the line is all there is."""
     log = tmp_path / "log"

@@ -120,6 +120,7 @@ def test_process_that_was_stopped_is_replaced(tmp_path: Path) -> None:
             assert httpx.get(f"{service.url}/health/live", timeout=10).status_code == 200
 
 
+@pytest.mark.slow
 def test_killed_process_is_replaced_and_its_counts_are_kept(tmp_path: Path) -> None:
     with two_processes(tmp_path) as service:
         asked = metric(service.url, ALIVE)

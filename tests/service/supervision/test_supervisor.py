@@ -56,6 +56,7 @@ def test_process_that_ended_is_replaced_at_once(tmp_path: Path) -> None:
         assert process.wait(timeout=30) == signal.SIGTERM
 
 
+@pytest.mark.slow
 def test_process_that_does_not_go_on_is_killed_and_replaced(tmp_path: Path) -> None:
     with supervised("hangs-once", tmp_path / "log"):
         assert sorted(lines(tmp_path / "log", 3)) == ["0", "0", "1"]
@@ -63,6 +64,7 @@ def test_process_that_does_not_go_on_is_killed_and_replaced(tmp_path: Path) -> N
         assert len(lines(tmp_path / "log", 3)) == 3
 
 
+@pytest.mark.slow
 def test_processes_are_not_blamed_for_a_supervisor_that_stood_still(tmp_path: Path) -> None:
     with supervised("hangs-once", tmp_path / "log") as process:
         lines(tmp_path / "log", 3)

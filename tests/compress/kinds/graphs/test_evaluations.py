@@ -148,6 +148,7 @@ def test_budget_of_an_evaluation_is_kept_and_no_graph_is_evaluated_twice(
     assert "accuracy" in captured.get()
 
 
+@pytest.mark.slow
 def test_budget_of_size_asks_only_of_what_is_published(folder: Path, tmp_path: Path) -> None:
     log = tmp_path / "calls"
     recipe = Recipe(metric="command:accuracy", budget=Budget(size_ratio=0.5))

@@ -338,7 +338,7 @@ def test_budget_of_a_language_model_is_refused_for_a_reader(reader: Reader) -> N
         pytest.param("calibrated", {"f1_fall": 8.0}, False, marks=pytest.mark.slow),
         # Every round looks for the best widths of all narrow layers, which takes a minute.
         pytest.param("calibrated", {"f1_fall": 8.0}, True, marks=pytest.mark.slow),
-        ("proximal", {"size_ratio": 0.7}, True),
+        pytest.param("proximal", {"size_ratio": 0.7}, True, marks=pytest.mark.slow),
     ],
 )
 def test_learning_on_questions_ends_smaller_within_the_budget(

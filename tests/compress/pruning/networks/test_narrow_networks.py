@@ -334,7 +334,8 @@ def shallow(tmp_path_factory: pytest.TempPathFactory) -> Trained:
     return Trained(found.rebuilt(plain), folder)
 
 
-@pytest.mark.parametrize("mode", [pytest.param("calibrate", marks=pytest.mark.slow), "learn"])
+@pytest.mark.slow
+@pytest.mark.parametrize("mode", ["calibrate", "learn"])
 def test_it_goes_the_whole_way_from_upload_to_answers(
     mode: Literal["calibrate", "rank_components"], shallow: Trained, tmp_path: Path
 ) -> None:
