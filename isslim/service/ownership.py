@@ -15,8 +15,9 @@ from isslim.service.access.caller import Caller, caller_of
 from isslim.service.context import AppContext
 from isslim.service.problems import RequestError
 from isslim.store.errors import InUse, NotFound
-from isslim.store.owners import NOBODY, Kind, Quota, Work
+from isslim.store.owners import NOBODY
 from isslim.store.queue import job_id_of
+from isslim.store.quotas import Kind, Quota, Work
 from isslim.types.jobs import CompressionRequest, Job, Sweep
 
 

@@ -25,7 +25,8 @@ from isslim.store.checkpoints import Checkpoints
 from isslim.store.errors import JobsExceeded, QuotaExceeded
 from isslim.store.inspections import InspectionRecords
 from isslim.store.locks import FileLocks
-from isslim.store.owners import UPLOADS, Owners, Quota, Work
+from isslim.store.owners import Owners
+from isslim.store.quotas import UPLOADS, Quota, Work
 from isslim.store.records import JobRecords
 from isslim.store.settings import StoreSettings
 from isslim.store.tables import INSPECTIONS, JOBS, OWNERS
