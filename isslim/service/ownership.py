@@ -207,7 +207,7 @@ def admit_jobs(
     for request in requests:
         if request.recipe.promote is not None:
             whose = context.owners.owner_of("alias", request.recipe.promote) or NOBODY
-            context.owners.claim("promotion", job_id_of(request, caller.name), whose)
+            context.owners.allow_promotion(job_id_of(request, caller.name), whose)
     return caller.name
 
 
@@ -230,23 +230,41 @@ def admit_inspection(
 
 
 def admit_alias(context: AppContext, caller: Caller, alias: str) -> None:
-    """Makes a new alias the caller's, before it is pointed at anything.
+    """Makes a new alias the caller's, before it is pointed at anything; refuses another's.
 
     Args:
         context: the service's parts.
         caller: who asks.
-        alias: its name; there is no such alias.
+        alias: its name.
 
     Raises:
         QuotaExceeded: when it is one too many.
-        RequestError: (not-owner) when another key was faster.
+        RequestError: (not-owner) when it is another's, or would take requests from another's model.
     """
     if caller.name is None:
         return
-    context.owners.forget("alias", alias)  # of one that was deleted by a release before
-    context.owners.admit(caller.name, Work("alias", frozenset([alias])), _quota(context, caller))
-    if not caller.owns(context.owners.owner_of("alias", alias)):
-        require_alias(context, caller, alias)
+    if context.models.names.alias(alias) is None:
+        require_name(context, caller, alias)
+        work = Work("alias", frozenset([alias]))
+        context.owners.admit(caller.name, work, _quota(context, caller))
+    # In any case, and last: another key may have made it a moment ago.
+    owner = context.owners.owner_of("alias", alias)
+    if owner is None and context.models.names.alias(alias) is None:
+        admit_alias(context, caller, alias)  # it was deleted in between
+    else:
+        _require(caller, owner, f"the alias '{alias}'")
+
+
+def keep_alias(context: AppContext, caller: Caller, alias: str) -> None:
+    """Leaves an alias with an owner that was deleted, and so made anew, as its owner moved it.
+
+    Args:
+        context: the service's parts.
+        caller: who has moved it.
+        alias: its name.
+    """
+    if caller.name is not None and not caller.rules:
+        context.owners.claim("alias", alias, caller.name)
 
 
 def _quota(context: AppContext, caller: Caller) -> Quota:
@@ -267,5 +285,6 @@ def _admit(
         kind,
         frozenset(job_id_of(request, caller.name) for request in requests),
         {each.sha256: each.size_bytes for request in requests for each in request.uploads},
+        frozenset(filter(None, (request.recipe.promote for request in requests))),
     )
     context.owners.admit(caller.name or "", work, _quota(context, caller))

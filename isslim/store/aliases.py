@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
 from isslim.store.errors import NotFound, NothingEarlier, Unavailable
-from isslim.store.tables import ALIASES, METADATA
+from isslim.store.tables import ALIASES, METADATA, OWNERS
 from isslim.types.schemas.aliases import Action, Alias, AliasChange, AliasState, Target
 
 MAX_SHOWN, MAX_EARLIER, MAX_TRIES = 100, 20, 20
@@ -200,7 +200,7 @@ class AliasStore:
         self._change(alias, edit, author, "rolled back")
 
     def delete(self, alias: str, author: Author) -> None:
-        """Removes an alias; its trail stays.
+        """Removes an alias, so that it is nobody's; its trail stays.
 
         Args:
             alias: its name.
@@ -246,6 +246,9 @@ class AliasStore:
             values = {"version": version, "state": content, "changed_at": at}
             if content is None:
                 connection.execute(ALIASES.delete().where(ALIASES.c.alias == alias))
+                # With it: who makes it anew at the same time is its owner from then on.
+                owned = sa.and_(OWNERS.c.kind == "alias", OWNERS.c.id == alias)
+                connection.execute(OWNERS.delete().where(owned))
             elif row is None:
                 connection.execute(ALIASES.insert().values(alias=alias, **values))
             else:

@@ -96,6 +96,16 @@ def hashes_in(requests: Iterable[str]) -> set[str]:
     return {found for text in requests for found in _HASH.findall(text)}
 
 
+def aliases_in(requests: Iterable[str]) -> set[str]:
+    """The aliases that jobs are to move once they have succeeded, by requests of any release.
+
+    Args:
+        requests: JSON of rows.
+    """
+    named = (json.loads(text).get("recipe", {}).get("promote") for text in requests)
+    return {each for each in named if isinstance(each, str)}
+
+
 def of_another_release(issues: Sequence[str]) -> Problem:
     """The problem of a job that holds what this release does not know.
 

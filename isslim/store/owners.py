@@ -15,7 +15,7 @@ from sqlalchemy.exc import IntegrityError
 
 from isslim.store.migrations import migrate
 from isslim.store.moments import now
-from isslim.store.quotas import UPLOADS, Kind, Quota, Work, check
+from isslim.store.quotas import UPLOADS, Kind, Quota, Work, check, forget_unmade
 from isslim.store.tables import INSPECTIONS, JOBS, OWNERS
 
 _CLAIMED = timedelta(hours=1)
@@ -94,17 +94,40 @@ class Owners:
         if owner is not None:
             self.claim("model", model_id, owner)
 
+    def allow_promotion(self, job_id: str, whose: str) -> None:
+        """Notes whose alias a job may move, each time that it is asked for.
+
+        Args:
+            job_id: which job.
+            whose: the owner of the alias; `NOBODY`: it has none.
+        """
+        with self._engine.begin() as connection:
+            _forget(connection, "promotion", job_id)
+            _claim(connection, "promotion", [job_id], whose)
+
     def may_promote(self, job_id: str, alias: str) -> bool:
         """Whether a job may move an alias: whose it is has not changed since it was asked for.
+
+        It may have become that of the job's own key, which has made it since, or whose job before
+        this one has. An alias of nobody becomes that key's.
 
         Args:
             job_id: which job.
             alias: its name.
         """
-        if self.owner_of("job", job_id) is None:
+        mine = self.owner_of("job", job_id)
+        if mine is None:
             return True  # no keys were asked for
-        whose = self.owner_of("promotion", job_id)
-        return whose is not None and whose == (self.owner_of("alias", alias) or NOBODY)
+        asked = self.owner_of("promotion", job_id)
+        if asked is None:
+            return False
+        with self._engine.begin() as connection:
+            forget_unmade(connection, [alias])
+        whose = self.owner_of("alias", alias) or NOBODY
+        if whose == NOBODY == asked:
+            # Of two keys that make an alias at a time one becomes its owner.
+            whose = self.claim("alias", alias, mine)
+        return whose in (asked, mine)
 
     def admit(self, owner: str, work: Work, quota: Quota) -> None:
         """Makes jobs, inspections or aliases, and their uploads, a key's, if it may have so many.
@@ -121,8 +144,8 @@ class Owners:
         """
         with self._engine.begin() as connection:
             _lock(connection, owner)
-            check(connection, owner, work, quota)
-            _claim(connection, work.kind, work.ids, owner)
+            new = check(connection, owner, work, quota)
+            _claim(connection, work.kind, new, owner)
 
     def collect_garbage(self, needed: set[str], models: set[str], kept: timedelta) -> None:
         """Forgets uploads that are not kept any more, models that are gone, and old claims.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Literal
@@ -11,8 +11,10 @@ import sqlalchemy as sa
 
 from isslim.store.attempts import ACTIVE
 from isslim.store.errors import InspectionsExceeded, JobsExceeded, QuotaExceeded
+from isslim.store.job_rows import aliases_in
 from isslim.store.moments import now
 from isslim.store.tables import ALIASES, INSPECTIONS, JOBS, METADATA, OWNERS
+from isslim.types.jobs import JobState
 
 Kind = Literal["job", "inspection", "sweep", "model", "alias", "promotion", "key"]
 """What is owned. A promotion is the leave of a job to move an alias of an owner; the entry of a key
@@ -38,7 +40,7 @@ class Quota:
         jobs: queued and running.
         models: published, and those that its jobs would publish.
         inspections: queued and running.
-        aliases: that it has made.
+        aliases: that it has made, and those that its jobs would make.
     """
 
     upload_bytes: int
@@ -56,14 +58,16 @@ class Work:
         kind: of what is made.
         ids: of the jobs, inspections or aliases.
         uploads: sizes in bytes by hash.
+        aliases: that jobs are to move once they have succeeded.
     """
 
     kind: Kind
     ids: frozenset[str]
     uploads: Mapping[str, int] = field(default_factory=dict)
+    aliases: frozenset[str] = frozenset()
 
 
-def check(connection: sa.Connection, owner: str, work: Work, quota: Quota) -> None:
+def check(connection: sa.Connection, owner: str, work: Work, quota: Quota) -> frozenset[str]:
     """Counts the uploads of a request as a key's, if it may have all that the request would add.
 
     Args:
@@ -72,22 +76,67 @@ def check(connection: sa.Connection, owner: str, work: Work, quota: Quota) -> No
         work: what it asks for.
         quota: of the key.
 
+    Returns:
+        The ids of the work that are to be claimed: of those that are active nothing begins.
+
     Raises:
         QuotaExceeded: when it would have more.
     """
+    new = work.ids
     if work.kind == "job":
-        _check_jobs(connection, owner, work.ids, quota)
+        new = _check_jobs(connection, owner, work.ids, quota)
+        _check_aliases(connection, owner, work.aliases, quota.aliases)
     elif work.kind == "inspection":
-        _check_inspections(connection, owner, work.ids, quota.inspections)
+        new = _check_inspections(connection, owner, work.ids, quota.inspections)
     elif work.kind == "alias":
+        forget_unmade(connection, work.ids)
         _check_aliases(connection, owner, work.ids, quota.aliases)
     _add_uploads(connection, owner, work.uploads, quota.upload_bytes)
+    return new
 
 
-def _active(connection: sa.Connection, owner: str, kind: Kind, table: sa.Table) -> set[str]:
-    """Ids of a key's jobs or inspections that have not ended, and of those that are being made."""
+def forget_unmade(connection: sa.Connection, aliases: Collection[str]) -> None:
+    """Forgets whose aliases are that were never made, or that an earlier release has deleted.
+
+    Args:
+        connection: of a transaction.
+        aliases: their names.
+    """
+    unmade = sa.and_(
+        OWNERS.c.kind == "alias",
+        OWNERS.c.id.in_(aliases),
+        OWNERS.c.at <= _since(_BEING_MADE),
+        OWNERS.c.id.not_in(sa.select(ALIASES.c.alias)),
+    )
+    connection.execute(OWNERS.delete().where(unmade))
+
+
+_JOB_TO_BEGIN = sa.or_(
+    JOBS.c.state.in_([JobState.FAILED, JobState.CANCELLED]),
+    sa.and_(JOBS.c.state == JobState.SUCCEEDED, JOBS.c.model_id.is_(None)),
+)
+"""Of a job that runs anew when it is asked for again."""
+_INSPECTION_TO_BEGIN = INSPECTIONS.c.state.not_in(ACTIVE)
+"""Of an inspection that does."""
+
+
+def _active(
+    connection: sa.Connection, owner: str, kind: Kind, to_begin: sa.ColumnElement[bool]
+) -> set[str]:
+    """Ids of a key's jobs or inspections that have not ended, and of those that are being made.
+
+    Args:
+        connection: in a transaction.
+        owner: the key.
+        kind: of what is counted.
+        to_begin: of a row that has ended: being claimed, it is about to begin anew.
+    """
+    table = JOBS if kind == "job" else INSPECTIONS
     joined = OWNERS.outerjoin(table, table.c.id == OWNERS.c.id)
-    being_made = sa.and_(table.c.state.is_(None), OWNERS.c.at > _since(_BEING_MADE))
+    unbegun = sa.and_(to_begin, table.c.created_at < OWNERS.c.at)
+    being_made = sa.and_(
+        sa.or_(table.c.state.is_(None), unbegun), OWNERS.c.at > _since(_BEING_MADE)
+    )
     rows = connection.execute(
         sa.select(OWNERS.c.id)
         .select_from(joined)
@@ -102,43 +151,65 @@ def _active(connection: sa.Connection, owner: str, kind: Kind, table: sa.Table) 
 
 def _check_inspections(
     connection: sa.Connection, owner: str, ids: frozenset[str], limit: int
-) -> None:
-    active = _active(connection, owner, "inspection", INSPECTIONS)
-    if ids - active and len(active) + len(ids - active) > limit:
+) -> frozenset[str]:
+    """Refuses too many inspections; returns those that are not among the active ones."""
+    active = _active(connection, owner, "inspection", _INSPECTION_TO_BEGIN)
+    new = ids - active
+    if new and len(active) + len(new) > limit:
         raise InspectionsExceeded(
             f"the key '{owner}' has {len(active)} of {limit} inspections queued or running: wait "
             "until some have ended, which takes seconds each where a worker is free"
         )
+    return new
 
 
 def _check_aliases(connection: sa.Connection, owner: str, ids: frozenset[str], limit: int) -> None:
+    """Refuses new aliases beyond the limit; those of jobs that have not ended count as made."""
     joined = OWNERS.outerjoin(ALIASES, ALIASES.c.alias == OWNERS.c.id)
     counts = sa.or_(ALIASES.c.alias.is_not(None), OWNERS.c.at > _since(_BEING_MADE))
     mine = sa.and_(OWNERS.c.kind == "alias", OWNERS.c.owner == owner)
     found = set(
         connection.execute(sa.select(OWNERS.c.id).select_from(joined).where(mine, counts)).scalars()
     )
-    if ids - found and len(found) + len(ids - found) > limit:
+    of_jobs = _of_jobs(connection, owner) - found
+    there = sa.select(ALIASES.c.alias).where(ALIASES.c.alias.in_(of_jobs | ids))
+    others = set(connection.execute(there).scalars()) - found
+    of_jobs -= others
+    new = ids - found - of_jobs - others
+    if new and len(found) + len(of_jobs) + len(new) > limit:
+        jobs = f", and {len(of_jobs)} more are on their way" if of_jobs else ""
+        cancel = ", or cancel jobs that are to make some (DELETE /jobs/<id>)" if of_jobs else ""
         raise QuotaExceeded(
-            f"the key '{owner}' has {len(found)} of {limit} aliases: delete some "
-            "(DELETE /aliases/<name>)"
+            f"the key '{owner}' has {len(found)} of {limit} aliases{jobs}: delete some "
+            f"(DELETE /aliases/<name>){cancel}"
         )
 
 
-def _check_jobs(connection: sa.Connection, owner: str, ids: frozenset[str], quota: Quota) -> None:
-    active = _active(connection, owner, "job", JOBS)
-    new = len(ids - active)
-    if new and len(active) + new > quota.jobs:
+def _of_jobs(connection: sa.Connection, owner: str) -> set[str]:
+    """The aliases that a key's jobs are to move which have not ended."""
+    mine = sa.and_(OWNERS.c.kind == "job", OWNERS.c.id == JOBS.c.id, OWNERS.c.owner == owner)
+    query = sa.select(JOBS.c.request).select_from(JOBS.join(OWNERS, mine))
+    return aliases_in(connection.execute(query.where(JOBS.c.state.in_(ACTIVE))).scalars())
+
+
+def _check_jobs(
+    connection: sa.Connection, owner: str, ids: frozenset[str], quota: Quota
+) -> frozenset[str]:
+    """Refuses too many jobs; returns those that are not among the active ones."""
+    active = _active(connection, owner, "job", _JOB_TO_BEGIN)
+    new = ids - active
+    if new and len(active) + len(new) > quota.jobs:
         raise JobsExceeded(
             f"the key '{owner}' has {len(active)} of {quota.jobs} jobs queued or running, and this "
-            f"is {new} more: cancel some (DELETE /jobs/<id>), or wait until some have ended"
+            f"is {len(new)} more: cancel some (DELETE /jobs/<id>), or wait until some have ended"
         )
     models = _count(connection, owner, "model")
-    if new and models + len(active) + new > quota.models:
+    if new and models + len(active) + len(new) > quota.models:
         raise QuotaExceeded(
             f"the key '{owner}' has {models} of {quota.models} models, {len(active)} more are on "
-            f"their way, and this would be {new} more: delete some (DELETE /models/<id>)"
+            f"their way, and this would be {len(new)} more: delete some (DELETE /models/<id>)"
         )
+    return new
 
 
 def _count(connection: sa.Connection, owner: str, kind: Kind) -> int:

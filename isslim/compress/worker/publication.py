@@ -75,12 +75,11 @@ def promote(records: JobRecords, job: Job) -> None:
         return
     if not owners.may_promote(job.id, alias):
         _LOG.warning(
-            "job %s may not move the alias '%s' any more: it has another owner", job.id, alias
+            "job %s may not move the alias '%s': its owner is another than when that was asked for",
+            job.id,
+            alias,
         )
         return
-    owner = owners.owner_of("job", job.id)
-    if owner is not None:
-        owners.claim("alias", alias, owner)
     aliases.point(alias, AliasState(model=job.model_id), author)
 
 

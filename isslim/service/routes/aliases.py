@@ -13,7 +13,7 @@ from isslim.service.access.caller import Caller, caller_of
 from isslim.service.bodies import ROOM, BodyLimits, json_content
 from isslim.service.context import AppContext, Context, context_of
 from isslim.service.openapi import body_of
-from isslim.service.ownership import Asking, admit_alias, require_alias, require_name
+from isslim.service.ownership import Asking, admit_alias, keep_alias, require_alias
 from isslim.service.problems import RequestError
 from isslim.service.request_id import request_id
 from isslim.service.routing import checked_router
@@ -116,7 +116,6 @@ def delete_alias(
     """Its trail stays: an alias that is made again under the name continues it."""
     require_alias(context, caller, alias)
     context.models.aliases.delete(alias, _author(request, note))
-    context.owners.forget("alias", alias)
     context.models.forget_meanings()
     return Response(status_code=204)
 
@@ -149,11 +148,9 @@ def _put(
         raise _invalid(
             "body/shadow", f"it is {shadow.target}, as the canary, which is compared too"
         )
-    require_alias(context, caller, alias)
-    require_name(context, caller, alias)
-    if context.models.names.alias(alias) is None:
-        admit_alias(context, caller, alias)
+    admit_alias(context, caller, alias)
     found = context.models.aliases.point(alias, state, author)
+    keep_alias(context, caller, alias)
     context.models.forget_meanings()
     return found
 

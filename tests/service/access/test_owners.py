@@ -19,24 +19,29 @@ from httpx import Response
 from isslim.compress.worker.garbage import Keep, Stores, collect_garbage
 from isslim.compress.worker.publication import promote
 from isslim.service.main import create_app
+from isslim.service.ownership import admit_alias, keep_alias
+from isslim.service.problems import RequestError
 from isslim.service.routes import jobs as job_routes
 from isslim.settings.service import ServiceSettings
+from isslim.store.aliases import Author
 from isslim.store.checkpoints import Checkpoints
 from isslim.store.errors import JobsExceeded, QuotaExceeded
 from isslim.store.inspections import InspectionRecords
 from isslim.store.locks import FileLocks
 from isslim.store.owners import Owners
-from isslim.store.quotas import UPLOADS, Quota, Work
+from isslim.store.quotas import UPLOADS, Kind, Quota, Work
 from isslim.store.records import JobRecords
 from isslim.store.settings import StoreSettings
 from isslim.store.tables import INSPECTIONS, JOBS, OWNERS
 from isslim.store.uploads import UploadStore
 from isslim.types.access import Scope
-from isslim.types.jobs import JobState
+from isslim.types.jobs import CompressionRequest, JobState, UploadRef
+from isslim.types.schemas.aliases import AliasState
 from tests.conftest import Published
 from tests.service.access.conftest import Keys, make_keys
 from tests.service.copies import publish_as
 
+AUTHOR = Author("a request")
 LARGE = Quota(upload_bytes=1 << 30, jobs=100, models=100, inspections=100, aliases=100)
 
 
@@ -268,6 +273,59 @@ def test_aliases_of_a_key_are_limited(house: House) -> None:
     assert house.ask("ann", "GET", "/aliases/one").status_code == 404
 
 
+def test_aliases_that_jobs_will_make_count(house: House) -> None:
+    """A key could otherwise make any number of them by jobs, and move them to one model."""
+    lines = house.keys.file.read_text().splitlines()
+    house.keys.file.write_text(
+        "\n".join(f"{line} aliases=2" if line.startswith("ann ") else line for line in lines)
+    )
+    put = {"json": {"model": "tiny"}}
+    assert house.ask("ann", "PUT", "/aliases/one", **put).status_code == 200
+    jobs = [house.compress("ann", promote="two", minutes=n).json()["id"] for n in (1, 2)]
+    assert house.compress("ann", promote="one").status_code == 202
+    for refused in (
+        house.compress("ann", promote="three"),
+        house.ask("ann", "PUT", "/aliases/three", **put),
+    ):
+        assert (refused.status_code, refused.json()["type"]) == (403, "quota-exceeded")
+        assert "1 of 2 aliases, and 1 more are on their way" in refused.json()["detail"]
+        assert "DELETE /jobs/<id>" in refused.json()["detail"]
+    assert house.compress("ann", promote="two", minutes=3).status_code == 202
+    assert house.compress("ben", promote="three").status_code == 202
+    assert house.ask("ann", "PUT", "/aliases/two", **put).status_code == 200
+    assert house.ask("ann", "DELETE", "/aliases/two").status_code == 204
+    jobs += [each["id"] for each in house.ask("ann", "GET", "/jobs").json()]
+    for job in jobs:
+        house.ask("ann", "DELETE", f"/jobs/{job}")
+    assert house.ask("ann", "PUT", "/aliases/four", **put).status_code == 200
+
+
+def test_an_alias_that_another_key_makes_at_the_same_time_stays_its(house: House) -> None:
+    context = house.client.app.state.context  # type: ignore[attr-defined]
+    ann, ben = (
+        context.access.caller(b"", house.keys.by_name[each].encode(), "") for each in ("ann", "ben")
+    )
+    admit_alias(context, ann, "new")
+    for _ in range(2):  # before ann's alias is there, and after
+        with pytest.raises(RequestError, match="'new' is of the key 'ann'"):
+            admit_alias(context, ben, "new")
+        assert context.owners.owner_of("alias", "new") == "ann"
+        assert house.ask("ann", "PUT", "/aliases/new", json={"model": "tiny"}).status_code == 200
+    # One that was deleted while its owner moved it is made anew, and the owner's again.
+    assert house.ask("ann", "DELETE", "/aliases/new").status_code == 204
+    context.models.aliases.point("new", AliasState(model=context.models.resolve("tiny")), AUTHOR)
+    keep_alias(context, ann, "new")
+    assert house.ask("eve", "GET", "/aliases/new").json()["owner"] == "ann"
+    # What was claimed long ago, and never made, is free.
+    assert house.ask("ann", "DELETE", "/aliases/new").status_code == 204
+    admit_alias(context, ann, "new")
+    long_ago = datetime.now(UTC).replace(tzinfo=None) - timedelta(hours=2)
+    with context.queue.records.engine.begin() as connection:
+        connection.execute(OWNERS.update().values(at=long_ago))
+    assert house.ask("ben", "PUT", "/aliases/new", json={"model": "tiny"}).status_code == 200
+    assert house.ask("eve", "GET", "/aliases/new").json()["owner"] == "ben"
+
+
 def test_an_alias_takes_no_requests_from_anothers_model(house: House, published: Published) -> None:
     """A name is an alias first: it would answer in the place of the model of that name."""
     owners = house.client.app.state.context.owners  # type: ignore[attr-defined]
@@ -301,6 +359,27 @@ def test_a_job_moves_no_alias_that_became_anothers(house: House, published: Publ
     found = {each["alias"]: each["variant"] for each in house.ask("root", "GET", "/aliases").json()}
     assert found == {"mine": None, "taken": "original"}
     assert house.ask("eve", "GET", "/aliases/mine").json()["owner"] == "ann"
+    records.close()
+
+
+def test_jobs_that_make_one_alias_move_it_one_after_the_other(
+    house: House, published: Published
+) -> None:
+    records = JobRecords(house.settings)
+    other = publish_as("other", published, house.settings.home)
+    jobs = [house.compress("ann", promote="next", minutes=n).json()["id"] for n in (1, 2, 3)]
+    for job, model in zip(jobs, (published.bundle_id, other), strict=False):
+        succeed(records, job, model)
+        promote(records, records.get(job))
+        found = house.ask("ann", "GET", "/aliases/next").json()
+        assert (found["owner"], found["model"]) == ("ann", model)
+    # One that failed is asked for anew, when the alias is another's.
+    house.ask("ann", "DELETE", f"/jobs/{jobs[2]}")
+    assert house.ask("ann", "DELETE", "/aliases/next").status_code == 204
+    assert house.ask("ben", "PUT", "/aliases/next", json={"model": "tiny"}).status_code == 200
+    succeed(records, jobs[2], other)
+    promote(records, records.get(jobs[2]))
+    assert house.ask("ben", "GET", "/aliases/next").json()["model"] == published.bundle_id
     records.close()
 
 
@@ -436,6 +515,44 @@ def check_together(settings: StoreSettings) -> None:
         )
     owners.admit("ben", Work("job", frozenset(["job-0"]), {"0": 1}), quota)  # another's claim stays
     assert owners.owner_of("job", "job-0") in ("ann", "ben")
+    records.close()
+
+
+@pytest.mark.parametrize("kind", ["job", "inspection"])
+def test_what_begins_again_counts_from_its_claim(kind: Kind, tmp_path: Path) -> None:
+    """Requests at a time would otherwise begin any number of those that have ended."""
+    records = JobRecords(StoreSettings(home=tmp_path))
+    owners, quota = Owners(records.engine), Quota(9, jobs=1, models=9, inspections=1, aliases=9)
+    upload = UploadRef(sha256="0" * 64, filename="m", size_bytes=1)
+    rows, table, ended = (
+        (records, JOBS, "cancelled")
+        if kind == "job"
+        else (InspectionRecords(records.engine), INSPECTIONS, "answered")
+    )
+
+    def claim(name: str) -> None:
+        owners.admit("ann", Work(kind, frozenset([name])), quota)
+
+    def begin(name: str) -> None:
+        rows.add(name, CompressionRequest(model=upload))
+
+    def end() -> None:
+        with records.engine.begin() as connection:
+            connection.execute(table.update().values(state=ended))
+
+    for name in ("a", "b"):
+        claim(name)
+        begin(name)
+        end()
+    claim("a")
+    for _ in range(2):  # as it is about to begin, and when it has begun
+        with pytest.raises(QuotaExceeded, match="1 of 1"):
+            claim("b")
+        claim("a")
+        begin("a")
+    claim("a")
+    end()
+    claim("b")  # what has ended counts no more, however often it was asked for
     records.close()
 
 
