@@ -40,10 +40,11 @@ class Collector:
     Attributes:
         url: where spans are sent.
         spans: in the order of their arrival.
+        requests: that have arrived, each with any number of spans.
     """
 
     def __init__(self, url: str) -> None:
-        self.url, self.spans = url, list[Span]()
+        self.url, self.spans, self.requests = url, list[Span](), 0
 
     def trace(self, trace: str, *names: str, seconds: float = 40) -> dict[str, Span]:
         """The spans of one trace by name, once all of these names are among them."""
@@ -71,6 +72,7 @@ def collector() -> Iterator[Collector]:
             body = self.rfile.read(int(self.headers["content-length"]))
             if self.headers.get("content-encoding") == "gzip":
                 body = gzip.decompress(body)
+            made.requests += 1
             sent = ExportTraceServiceRequest.FromString(body)
             for resource in sent.resource_spans:
                 facts = {each.key: each.value.string_value for each in resource.resource.attributes}

@@ -90,7 +90,7 @@ class _Spans:
         from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
         from opentelemetry.sdk.resources import Resource
         from opentelemetry.sdk.trace import ReadableSpan, TracerProvider, sampling
-        from opentelemetry.sdk.trace.export import BatchSpanProcessor
+        from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExportResult
         from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
         self._resource = Resource.create({"service.name": name})
@@ -105,7 +105,7 @@ class _Spans:
         provider.add_span_processor(self.processor)
         trace.set_tracer_provider(provider)
         self._sampler, self._ids = provider.sampler, provider.id_generator
-        self._sampled = sampling.Decision.RECORD_AND_SAMPLE
+        self._sampled, self._sent = sampling.Decision.RECORD_AND_SAMPLE, SpanExportResult.SUCCESS
         self._headers = {each.lower() for each in propagate.get_global_textmap().fields}
         self._trace, self._extract, self._context = trace, propagate.extract, Context
         self.current_context = get_current
@@ -165,7 +165,8 @@ class _Spans:
             ended: notes of them, or the SDK's own.
         """
         notes = (self._made(each) if isinstance(each, LightSpan) else each for each in ended)
-        return self._exporter.export([each for each in notes if each.context.trace_flags.sampled])
+        sampled = [each for each in notes if each.context.trace_flags.sampled]
+        return self._exporter.export(sampled) if sampled else self._sent
 
     def shutdown(self) -> None:
         """Ends the exporter."""

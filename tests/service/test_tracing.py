@@ -165,6 +165,24 @@ def test_requests_and_calls_are_in_the_traces_of_their_senders(
     assert not any("ServerReady" in each.name for each in traces.spans)
 
 
+UNSAMPLED = """
+from isslim.store.tracing import begin_tracing, end_tracing, request_span, span, trace_context
+begin_tracing("test")
+for _ in range(3):
+    with request_span("POST /score", dict), span("queue", trace_context(), {}):
+        pass
+end_tracing()
+"""
+
+
+@pytest.mark.parametrize(("sampler", "sent"), [("always_off", 0), ("always_on", 6)])
+def test_nothing_is_sent_where_nothing_is_sampled(sampler: str, sent: int) -> None:
+    with collector() as traces:
+        variables = {"OTEL_EXPORTER_OTLP_ENDPOINT": traces.url, "OTEL_TRACES_SAMPLER": sampler}
+        subprocess.run([sys.executable, "-c", UNSAMPLED], env=os.environ | variables, check=True)
+    assert (len(traces.spans), traces.requests) == (sent, min(sent, 1))
+
+
 ABSENT = """
 import sys
 class Absent:
