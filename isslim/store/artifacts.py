@@ -153,10 +153,17 @@ class Artifacts:
         return folder
 
     def exists(self, name: str) -> bool:
-        """Whether there is a file with that name."""
+        """Whether there is a file with that name.
+
+        Raises:
+            StorageUnavailable: when the folder of all files is gone, which says nothing of one.
+        """
         key = str(safe_relative(name))
         if self.folder is not None:
-            return (self.folder / key).is_file()
+            if (self.folder / key).is_file():
+                return True
+            self.check_readable()
+            return False
         try:
             with noticing_outage():
                 obstore.head(self._store, key)

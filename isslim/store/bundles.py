@@ -69,9 +69,11 @@ class BundleStore:
         """Looks whether the list of bundles is that of now, before something is said to be gone.
 
         Raises:
-            StorageUnavailable: when it is older, as the storage does not answer.
+            StorageUnavailable: when it is older, as the storage does not answer, or is away.
         """
-        if self.is_remote and self._listing.fault is not None:
+        if not self.is_remote:
+            self.check_readable()
+        elif self._listing.fault is not None:
             raise StorageUnavailable(self._listing.fault.reason)
 
     def check_readable(self) -> None:
@@ -341,9 +343,7 @@ class BundleStore:
             # What is in remote storage by its id stays as it is.
             return dict.fromkeys(self._listing.known(), REMOTE_STAMP)
         found = self._artifacts.folders_with("bundles", MANIFEST)
-        return {
-            bundle_id: written for bundle_id, written in found.items() if is_model_id(bundle_id)
-        }
+        return {each: written for each, written in found.items() if is_model_id(each)}
 
     def _issues(self, bundle_id: str, manifest: Manifest | None) -> list[str]:
         folder = self._folder(bundle_id)

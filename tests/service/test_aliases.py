@@ -72,6 +72,27 @@ def test_newer_model_of_a_name_takes_over_by_promotion_alone(
     assert ask(client, "tiny")["model_id"] == old
 
 
+def test_model_is_not_said_to_be_deleted_while_its_storage_is_away(
+    client: TestClient, models: tuple[str, str], tmp_path: Path
+) -> None:
+    put(client, "prod", model=models[0])
+    put(client, "prod", model=models[1])
+    storage, away = tmp_path / "artifacts", tmp_path / "away"
+    storage.rename(away)
+    asked = {"texts": ["the cat"]}
+    for answer in (
+        client.get("/models/prod"),
+        client.post("/score", json={"model": "prod", **asked}),
+        client.post("/score", json={"model": "tiny", **asked}),
+        client.post("/aliases/prod/rollback"),
+        client.delete(f"/models/{models[0]}"),
+    ):
+        assert "its folder" in str(problem(answer, 503, "storage-unavailable")["detail"])
+    away.rename(storage)
+    assert ask(client, "prod")["model_id"] == models[1]
+    assert client.post("/aliases/prod/rollback").json()["model"] == models[0]
+
+
 def test_newer_model_changes_no_answer_of_an_alias(
     client: TestClient, models: tuple[str, str], published: Published, tmp_path: Path
 ) -> None:
