@@ -235,7 +235,10 @@ def _in_words(issue: Mapping[str, Any]) -> str:
     """An issue that pydantic found, without its own terms."""
     if issue["type"] == "extra_forbidden":
         return "there is no such field; `/docs` lists all"
-    return str(issue["msg"]).removeprefix("Value error, ")
+    said = str(issue["msg"]).removeprefix("Value error, ")
+    if said.startswith("Expected UploadFile"):
+        return "it is text, and has to be a file: send it with a file name (curl: -F name=@file)"
+    return said
 
 
 def _methods(request: Request) -> list[str]:

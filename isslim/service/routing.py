@@ -9,12 +9,14 @@ from typing import Any, get_origin
 from fastapi import APIRouter, Request, Response
 from fastapi.dependencies.models import Dependant
 from fastapi.dependencies.utils import get_flat_params
+from fastapi.exceptions import RequestValidationError
 from fastapi.params import Cookie, Form, Header, Path
 from fastapi.routing import APIRoute
 from starlette.routing import Match
 from starlette.types import Scope
 
 from isslim.service.problems import RequestError
+from isslim.service.whole_forms import keeping_end, refuse_cut_off
 from isslim.types.schemas.problems import ProblemDocument
 
 MULTIPART = "multipart/form-data"
@@ -46,9 +48,15 @@ class CheckedRoute(APIRoute):
             if request.scope["query_string"]:
                 _refuse_unknown(set(request.query_params) - known.keys(), set(known))
                 _refuse_repeated(request, known)
-            if takes_form and content_type(request) != MULTIPART:
+            if not takes_form:
+                return await handler(request)
+            if content_type(request) != MULTIPART:
                 raise unsupported(request, MULTIPART)
-            return await handler(request)
+            try:
+                return await handler(keeping_end(request))
+            except RequestValidationError:  # a part may be missing that was cut off
+                refuse_cut_off(request)
+                raise
 
         return checked
 

@@ -14,6 +14,7 @@ from starlette.concurrency import run_in_threadpool
 
 from isslim.service.context import AppContext
 from isslim.service.problems import RequestError, issues_of
+from isslim.service.whole_forms import refuse_cut_off
 from isslim.settings.service import ServiceSettings
 from isslim.store.uploads import Made
 from isslim.types.jobs import UploadRef
@@ -100,9 +101,11 @@ async def refuse_unknown(request: Request, known: set[str]) -> None:
         known: names of all fields.
 
     Raises:
-        RequestError: naming the fields that are not known, and those that are.
+        RequestError: naming the fields that are not known, and those that are; or when the form is
+            cut off.
     """
     sent = Counter(name for name, _ in (await request.form()).multi_items())
+    refuse_cut_off(request)
     issues = dict.fromkeys(sorted(sent.keys() - known), "there is no such field")
     issues |= {name: f"it is sent {n} times" for name, n in sorted(sent.items()) if n > 1}
     if issues:

@@ -165,6 +165,8 @@ def _check_inspections(
 
 def _check_aliases(connection: sa.Connection, owner: str, ids: frozenset[str], limit: int) -> None:
     """Refuses new aliases beyond the limit; those of jobs that have not ended count as made."""
+    if not ids:
+        return
     joined = OWNERS.outerjoin(ALIASES, ALIASES.c.alias == OWNERS.c.id)
     counts = sa.or_(ALIASES.c.alias.is_not(None), OWNERS.c.at > _since(_BEING_MADE))
     mine = sa.and_(OWNERS.c.kind == "alias", OWNERS.c.owner == owner)

@@ -103,6 +103,38 @@ def test_form_that_cannot_be_read_is_said_in_words(
             assert re.search(f"POST {path}: the form cannot be read.*{told}", detail), detail
 
 
+def test_text_in_the_place_of_a_file_is_refused_in_words(published: Published) -> None:
+    with TestClient(create_app(ServiceSettings(home=published.settings.home))) as client:
+        for field in ("model", "calibration"):
+            sent = {"model": ("m.pt", b"x"), field: (None, "path/to/it")}
+            detail = str(
+                problem(client.post("/compress", files=sent), 422, "invalid-request")["detail"]
+            )
+            assert detail.startswith(f"/body/{field}: it is text, and has to be a file")
+
+
+def test_form_that_is_cut_off_is_refused(tmp_path: Path) -> None:
+    """The framework drops its last part: a job would have begun without its options."""
+    model = f"--b c\r\n{NAMED}\r\n\r\nx\r\n"
+    field = 'Content-Disposition: form-data; name="'
+    options = f'--b c\r\n{field}options"\r\n\r\n{{"name": "mine"}}'
+    variations = f'--b c\r\n{field}variations"\r\n\r\n[{{}}]'
+    kind = {"content-type": 'multipart/form-data; boundary="b c"'}
+    with TestClient(create_app(ServiceSettings(home=tmp_path))) as client:
+        for path, cut in (
+            ("/compress", model + options),
+            ("/inspect", f"{model}{options}\r\n--b c-"),
+            ("/sweeps", model + variations),  # without which it is refused for that
+        ):
+            answer = client.post(path, content=cut.encode(), headers=kind)
+            detail = str(problem(answer, 422, "invalid-request")["detail"])
+            assert "the form is cut off: it has to end with --b c--" in detail
+        whole = f"{model}{options}\r\n--b c--"
+        for end in ("", "\r\n", "\r\nan epilogue, which means nothing\r\n"):
+            answer = client.post("/compress", content=(whole + end).encode(), headers=kind)
+            assert (answer.status_code, answer.json()["name"]) == (202, "mine")
+
+
 LEFT = (
     ("POST", "/score", "application/json"),
     ("POST", "/generate", "application/json"),
