@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from tests.conftest import Published
 from tests.service.served import served
 
 CONFIG = Path(__file__).with_name("schemathesis.toml")
+HOOKS = Path(__file__).with_name("schemathesis_hooks.py")
 SECONDS = 60
 
 
@@ -31,7 +33,14 @@ def checked(url: str, folder: Path, *options: str) -> subprocess.CompletedProces
         "--request-timeout=20",
         *options,
     ]
-    return subprocess.run(command, capture_output=True, text=True, cwd=folder, timeout=SECONDS + 60)
+    return subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        cwd=folder,
+        env=os.environ | {"SCHEMATHESIS_HOOKS": str(HOOKS)},
+        timeout=SECONDS + 60,
+    )
 
 
 @pytest.mark.slow
