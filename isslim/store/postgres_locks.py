@@ -44,6 +44,15 @@ _LOCKS: LiteralString = (
 )
 
 
+@contextmanager
+def _noticing_outage() -> Iterator[None]:
+    """Turns the driver's errors into the store's."""
+    try:
+        yield
+    except psycopg.Error as error:
+        raise Unavailable(str(error).strip()) from error
+
+
 class PostgresLocks:
     """Leases of a Postgres server.
 
@@ -60,12 +69,16 @@ class PostgresLocks:
         self._looking: psycopg.Connection[Any] | None = None
         self._one_look = threading.Lock()
 
+    @_noticing_outage()
     def acquire(self, executor_id: str, *, patient: bool = False) -> PostgresLease | None:
         """The lease; None while a living worker holds it, or may: see `Seen.lasting`.
 
         Args:
             executor_id: whose lease.
             patient: waits for a lease's time where a restart of the server leaves that open.
+
+        Raises:
+            Unavailable: when the server does not answer.
         """
         connection = _locked(self._url, executor_id)
         if connection is None:
@@ -138,6 +151,7 @@ class PostgresLocks:
                     self._looking = None
                 raise Unavailable(str(error).strip()) from error
 
+    @_noticing_outage()
     def bury(self, executor_id: str, seen: Seen) -> bool:
         """Removes the row, if it is as it was seen.
 
@@ -148,15 +162,12 @@ class PostgresLocks:
         Raises:
             Unavailable: when the server does not answer.
         """
-        try:
-            with _connected(self._url) as connection:
-                gone = connection.execute(
-                    "delete from iss_workers where id = %s and token = %s and beats = %s",
-                    (executor_id, seen.token, seen.beats),
-                )
-                return gone.rowcount == 1
-        except psycopg.Error as error:
-            raise Unavailable(str(error).strip()) from error
+        with _connected(self._url) as connection:
+            gone = connection.execute(
+                "delete from iss_workers where id = %s and token = %s and beats = %s",
+                (executor_id, seen.token, seen.beats),
+            )
+            return gone.rowcount == 1
 
     def close(self) -> None:
         """Gives the connection back by which others are looked at; the next look makes another."""
@@ -168,11 +179,11 @@ class PostgresLocks:
     @contextmanager
     def _asking(self) -> Iterator[psycopg.Connection[Any]]:
         """A connection for one question."""
-        try:
-            with psycopg.connect(self._url, autocommit=True, connect_timeout=5) as connection:
-                yield connection
-        except psycopg.Error as error:
-            raise Unavailable(str(error).strip()) from error
+        with (
+            _noticing_outage(),
+            psycopg.connect(self._url, autocommit=True, connect_timeout=5) as connection,
+        ):
+            yield connection
 
 
 class PostgresLease:

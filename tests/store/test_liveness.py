@@ -509,7 +509,7 @@ def test_worker_looks_three_times_a_second_until_it_is_stopped(jobs: Jobs) -> No
 
 def test_server_that_does_not_answer_is_unavailable() -> None:
     locks = PostgresLocks(f"postgresql://iss@127.0.0.1:{free_port()}/none")
-    for look in (locks.held, lambda: locks.is_held("w")):
+    for look in (locks.held, locks.seen, lambda: locks.is_held("w"), lambda: locks.acquire("w")):
         with pytest.raises(Unavailable) as caught:
             look()
         assert "refused" in caught.value.reason

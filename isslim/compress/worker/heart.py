@@ -39,7 +39,7 @@ class Heart:
         self._locks, self._id, self._held, self._clock = locks, executor_id, held, clock
         self._token: str = held.token
         self._until = clock() + LEASE_SECONDS - MARGIN_SECONDS
-        self._lasts = True
+        self._lasts, self._said = True, ""
         self._stopped = threading.Event()
 
     @property
@@ -70,12 +70,19 @@ class Heart:
         try:
             self._lasts = self._held.beat() if self._lasts else self._renewed()
         except (Unavailable, OSError) as fault:
-            _LOG.warning("this worker is not heard: %s", getattr(fault, "reason", fault))
+            reason = " ".join(str(getattr(fault, "reason", fault)).split())
+            self._say(logging.WARNING, "this worker is not heard", f": {reason}")
             return
         if self._lasts:
-            self._until = began + LEASE_SECONDS - MARGIN_SECONDS
+            self._until, self._said = began + LEASE_SECONDS - MARGIN_SECONDS, ""
         else:
-            _LOG.error("this worker was taken for dead: its jobs go to others")
+            self._say(logging.ERROR, "this worker was taken for dead: its jobs go to others")
+
+    def _say(self, level: int, state: str, why: str = "") -> None:
+        """Logs a state once, and not with each beat of an outage."""
+        if state != self._said:
+            _LOG.log(level, "%s%s", state, why)
+        self._said = state
 
     def _renewed(self) -> bool:
         """Takes a new lease in place of one that was taken away; False while another has it."""

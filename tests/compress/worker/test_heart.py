@@ -101,9 +101,31 @@ def test_beat_that_nobody_hears_lengthens_nothing_and_ends_nothing(
     heart = Heart(locks, "own", Unheard(fault), clock)
     clock.now += 5
     with caplog.at_level(logging.WARNING, logger="worker.heart"):
-        heart.beat()
+        for _ in range(5):
+            heart.beat()
     assert heart.remaining("unheard") == OWN - 5
-    assert "not heard" in caplog.text
+    assert [each.levelname for each in caplog.records] == ["WARNING"]  # and not one for each beat
+    assert "not heard: " in caplog.text
+
+
+def test_outage_is_said_once_and_the_next_one_again(
+    locks: FileLocks, caplog: pytest.LogCaptureFixture
+) -> None:
+    faults: list[Exception | None] = [Unavailable("a\n\tb"), Unavailable("c"), None, OSError("d")]
+
+    class Off(Unheard):
+        def beat(self) -> bool:
+            fault = faults[self.beats]
+            self.beats += 1
+            if fault is not None:
+                raise fault
+            return True
+
+    heart = Heart(locks, "own", Off(OSError()), Clock())
+    with caplog.at_level(logging.WARNING, logger="worker.heart"):
+        for _ in faults:
+            heart.beat()
+    assert caplog.messages == ["this worker is not heard: a b", "this worker is not heard: d"]
 
 
 def test_what_was_begun_under_a_lost_lease_ends_and_a_new_one_is_taken(locks: FileLocks) -> None:
@@ -121,7 +143,7 @@ def test_what_was_begun_under_a_lost_lease_ends_and_a_new_one_is_taken(locks: Fi
 
 
 def test_worker_whose_id_another_has_begins_nothing_until_it_is_free(
-    locks: FileLocks, tmp_path: Path
+    locks: FileLocks, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     heart = Heart(locks, "own", held_of(locks), Clock())
     first = heart.token
@@ -131,6 +153,7 @@ def test_worker_whose_id_another_has_begins_nothing_until_it_is_free(
     for _ in range(3):
         heart.beat()
         assert (heart.token, heart.remaining(first)) == (first, 0)
+    assert caplog.text.count("taken for dead") == 1
     assert other.beat()
     other.close()
     heart.beat()
