@@ -231,8 +231,8 @@ def _add_uploads(
     if new and used + more > limit:
         raise QuotaExceeded(
             f"the key '{owner}' keeps {used:,} of {limit:,} bytes of uploads, and this is {more:,} "
-            "more: uploads are removed some time after the end of the last job that needs them (an "
-            "hour, or as the operator has set ISS_KEEP_UPLOADS_HOURS); cancel jobs "
+            "more: uploads that no unfinished job needs are removed some time after they were last "
+            "sent (an hour, or as the operator has set ISS_KEEP_UPLOADS_HOURS); cancel jobs "
             "(DELETE /jobs/<id>)"
         )
     for sha256, size in new.items():

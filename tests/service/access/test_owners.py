@@ -27,6 +27,7 @@ from isslim.store.aliases import Author
 from isslim.store.checkpoints import Checkpoints
 from isslim.store.errors import JobsExceeded, QuotaExceeded
 from isslim.store.inspections import InspectionRecords
+from isslim.store.job_rows import hashes_in
 from isslim.store.locks import FileLocks
 from isslim.store.owners import Owners
 from isslim.store.quotas import UPLOADS, Kind, Quota, Work
@@ -436,6 +437,7 @@ def test_quotas_say_what_is_used_and_what_to_do(
     large = house.ask("ann", "POST", "/compress", files={"model": b"x" * 90})
     assert (large.status_code, large.json()["type"]) == (403, "quota-exceeded")
     assert "keeps 18 of 100 bytes of uploads, and this is 90 more" in large.json()["detail"]
+    assert "after they were last sent" in large.json()["detail"]
     kept = {each.name for each in (house.settings.home / "artifacts" / "uploads").iterdir()}
     assert len(kept) == 1  # nothing of the refused one
 
@@ -600,6 +602,27 @@ def test_what_is_gone_counts_no_more(tmp_path: Path, monkeypatch: pytest.MonkeyP
     age(2)
     collect()
     assert (count(UPLOADS), count(OWNERS)) == (0, 1)  # the key's own entry
+    records.close()
+
+
+def test_old_uploads_count_until_the_end_of_their_job(tmp_path: Path) -> None:
+    records = JobRecords(StoreSettings(home=tmp_path))
+    owners, upload = Owners(records.engine), UploadRef(sha256="0" * 64, filename="m", size_bytes=9)
+    owners.admit("ann", Work("job", frozenset(["a"]), {upload.sha256: 9}), LARGE)
+    records.add("a", CompressionRequest(model=upload))
+    sent = datetime.now(UTC).replace(tzinfo=None) - timedelta(hours=49)
+    with records.engine.begin() as connection:
+        connection.execute(UPLOADS.update().values(at=sent))
+
+    def kept() -> list[str]:
+        needed = hashes_in(each.request for each in records.active())
+        owners.collect_garbage(needed, set(), timedelta(hours=48))
+        with records.engine.connect() as connection:
+            return list(connection.execute(UPLOADS.select()).scalars())
+
+    assert kept() == [upload.sha256]
+    succeed(records, "a", "0" * 16)
+    assert kept() == []
     records.close()
 
 
