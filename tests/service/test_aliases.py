@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
+from sqlalchemy import event
 
 from isslim.service.main import create_app
 from isslim.settings.service import ServiceSettings
@@ -70,6 +71,28 @@ def test_newer_model_of_a_name_takes_over_by_promotion_alone(
     problem(client.post("/aliases/tiny/rollback"), 409, "nothing-earlier")
     assert client.delete("/aliases/tiny").status_code == 204
     assert ask(client, "tiny")["model_id"] == old
+
+
+def test_unknown_name_costs_the_database_the_same_however_many_models_there_are(
+    client: TestClient, published: Published, tmp_path: Path
+) -> None:
+    statements = list[str]()
+    engine = client.app.state.context.queue.records.engine  # type: ignore[attr-defined]
+
+    def note(_: Any, __: Any, statement: str, *___: Any) -> None:
+        statements.append(statement)
+
+    event.listen(engine, "before_cursor_execute", note)
+
+    def asked() -> int:
+        statements.clear()
+        problem(client.get("/models/nope"), 404, "not-found")
+        return len(statements)
+
+    few = asked()
+    for minutes in range(2, 5):
+        publish_again(published, tmp_path, minutes)
+    assert asked() == few
 
 
 def test_model_is_not_said_to_be_deleted_while_its_storage_is_away(

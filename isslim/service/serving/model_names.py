@@ -50,13 +50,14 @@ class ModelNames:
         if self._bundles.exists(name):
             return name  # its manifest cannot be read: it can be deleted, and opening it says why
         self._bundles.check_listed()
-        raise NotFound("model", name, [self._named(*each) for each in known])
-
-    def _named(self, bundle_id: str, manifest: Manifest) -> str:
-        """A model's name, id and aliases, such as `mine (e4dff733c4d90e78; alias next, prod)`."""
-        found = self._known_aliases().items()
-        aliases = ", ".join(alias for alias, each in found if each.model == bundle_id)
-        return f"{manifest.name} ({bundle_id}{aliases and f'; alias {aliases}'})"
+        aliases: dict[str, list[str]] = {}
+        for alias, each in self._known_aliases().items():
+            aliases.setdefault(each.model, []).append(alias)
+        raise NotFound(
+            "model",
+            name,
+            [_named(manifest, model_id, aliases.get(model_id, ())) for model_id, manifest in known],
+        )
 
     def spoken(self) -> dict[str, str]:
         """What each model is called, by id: its name if that means it, or else its id."""
@@ -81,3 +82,9 @@ def _firsts(known: Sequence[tuple[str, Manifest]]) -> dict[str, str]:
     """The id of the first model of every name."""
     newest_first = sorted(known, key=lambda each: (each[1].created_at, each[0]), reverse=True)
     return {manifest.name: bundle_id for bundle_id, manifest in newest_first}
+
+
+def _named(manifest: Manifest, model_id: str, aliases: Sequence[str]) -> str:
+    """A model's name, id and aliases, such as `mine (e4dff733c4d90e78; alias next, prod)`."""
+    named = f"; alias {', '.join(aliases)}" if aliases else ""
+    return f"{manifest.name} ({model_id}{named})"
