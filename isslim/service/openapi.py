@@ -77,6 +77,7 @@ _LET_IN = {
     "401": "The service asks for a key",
     "403": "The key, or the page, is not for this",
     "429": "More requests than the service allows in a time: again after `Retry-After`",
+    "503": "The keys, the database or the storage cannot be read now: again after `Retry-After`",
 }
 TAGS = [
     {"name": "inspect", "description": "What is understood of an upload, before it is compressed"},

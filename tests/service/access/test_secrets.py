@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -27,7 +29,7 @@ from isslim.types.jobs import CompressionRequest, JobState, UploadRef
 from isslim.types.problem import Problem
 from tests.conftest import Published
 
-REQUESTS = (
+REQUESTS: tuple[tuple[str, str, dict[str, Any]], ...] = (
     ("GET", "/health/ready", {}),
     ("GET", "/v2/health/ready", {}),
     ("GET", "/metrics", {}),
@@ -53,6 +55,11 @@ REQUESTS = (
     ("GET", "/static/../main.py", {}),
     ("GET", "/ui/../../main.py", {}),
 )
+
+
+def is_for(template: str, path: str) -> bool:
+    """Whether a path of the document describes requests to another."""
+    return re.fullmatch(re.sub(r"\\{\w+\\}", "[^/]+", re.escape(template)), path) is not None
 
 
 def ruin(home: Path, how: str) -> None:
@@ -97,10 +104,14 @@ def test_no_answer_names_a_path(how: str, tmp_path: Path, published: Published) 
     settings = ServiceSettings(home=home, score_seconds=5, database_wait_seconds=1)
     statuses = []
     with TestClient(create_app(settings), raise_server_exceptions=False) as client:
+        document = client.get("/openapi.json").json()["paths"]
         ruin(home, how)
         for method, path, content in REQUESTS:
-            answer = client.request(method, path, **content)  # type: ignore[arg-type]
+            answer = client.request(method, path, **content)
             statuses.append(answer.status_code)
+            described = {key: each for key, each in document.items() if is_for(key, path)}
+            for key, operations in described.items():
+                assert str(answer.status_code) in operations[method.lower()]["responses"], key
             said = answer.text + json.dumps(dict(answer.headers))
             for private in ("home-of-the-service", str(tmp_path), str(Path.home()) + "/", "sqlite"):
                 assert private not in said, (method, path, said[:500])
@@ -128,7 +139,7 @@ def test_database_that_is_stopped_is_not_named(tmp_path: Path) -> None:
             with TestClient(create_app(settings), raise_server_exceptions=False) as client:
                 started.stop()
                 for method, path, content in REQUESTS:
-                    answer = client.request(method, path, **content)  # type: ignore[arg-type]
+                    answer = client.request(method, path, **content)
                     said = answer.text + json.dumps(dict(answer.headers))
                     for private in (port, "127.0.0.1", "postgres", "psycopg", str(tmp_path)):
                         assert private not in said, (method, path, said[:500])
