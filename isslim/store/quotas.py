@@ -197,9 +197,10 @@ def _of_jobs(connection: sa.Connection, owner: str) -> set[str]:
 def _check_jobs(
     connection: sa.Connection, owner: str, ids: frozenset[str], quota: Quota
 ) -> frozenset[str]:
-    """Refuses too many jobs; returns those that are not among the active ones."""
+    """Refuses too many jobs; returns those that are to begin."""
     active = _active(connection, owner, "job", _JOB_TO_BEGIN)
-    new = ids - active
+    done = sa.select(JOBS.c.id).where(JOBS.c.id.in_(ids), sa.not_(_JOB_TO_BEGIN))
+    new = ids - active - set(connection.execute(done).scalars())
     if new and len(active) + len(new) > quota.jobs:
         raise JobsExceeded(
             f"the key '{owner}' has {len(active)} of {quota.jobs} jobs queued or running, and this "

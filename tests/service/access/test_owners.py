@@ -442,6 +442,27 @@ def test_quotas_say_what_is_used_and_what_to_do(
     assert len(kept) == 1  # nothing of the refused one
 
 
+def test_job_that_has_ended_is_answered_whatever_the_quota(
+    house: House, published: Published
+) -> None:
+    """The same request is the same job: nothing would begin."""
+    lines = house.keys.file.read_text().splitlines()
+    house.keys.file.write_text(
+        "\n".join(f"{line} jobs=1" if line.startswith("ann ") else line for line in lines)
+    )
+    records = JobRecords(house.settings)
+    ended = house.compress("ann", minutes=1).json()["id"]
+    succeed(records, ended, published.bundle_id)
+    assert house.compress("ann", minutes=2).status_code == 202
+    again = house.compress("ann", minutes=1)
+    assert (again.status_code, again.json()["id"]) == (202, ended)
+    assert again.json()["state"] == "succeeded"
+    assert house.compress("ann", minutes=3).status_code == 429
+    records.forget_model(published.bundle_id)  # it would begin anew
+    assert house.compress("ann", minutes=1).status_code == 429
+    records.close()
+
+
 def test_inspections_that_have_not_ended_are_limited(tmp_path: Path, published: Published) -> None:
     """They are free of the limit on jobs, and a worker looks at them one after another."""
     keys = make_keys(tmp_path, ann=[Scope.COMPRESS], ben=[Scope.COMPRESS])
