@@ -19,6 +19,7 @@ from isslim.service.request_id import request_id
 from isslim.service.routing import checked_router
 from isslim.service.serving.trial_report import COMPARED
 from isslim.store.aliases import Author
+from isslim.store.errors import ModelGone
 from isslim.types.manifest import Manifest, VariantName
 from isslim.types.names import ALIAS, NAME, is_model_id
 from isslim.types.schemas.aliases import (
@@ -200,9 +201,12 @@ def _meant(
 
     Raises:
         UnknownVariant: when the model has no such variant.
+        ModelGone: when an alias points at one that was deleted.
     """
     meaning = context.models.meaning(name)
     if isinstance(meaning, Alias):
+        if not context.models.bundles.exists(meaning.model):
+            raise ModelGone(meaning.alias, meaning.model)
         name, variant = meaning.model, variant or meaning.variant
     model_id, manifest = context.models.manifest(name)
     if variant is not None and manifest.variant(variant) is None:

@@ -243,6 +243,7 @@ def test_strangers_aliases_do_not_keep_a_model(house: House, published: Publishe
     for gone in (
         house.ask("ben", "POST", "/score", json={"model": "theirs", **asked}),
         house.ask("ben", "GET", "/models/theirs"),
+        house.ask("ben", "PUT", "/aliases/copy", json={"model": "theirs"}),
     ):
         assert (gone.status_code, gone.json()["type"]) == (404, "not-found")
         assert "the alias 'theirs' points at the model" in gone.json()["detail"]
