@@ -13,6 +13,7 @@ from playwright.sync_api import Browser, Locator, Page, expect
 
 from isslim.client.api import Client
 from isslim.types.access import Scope
+from isslim.types.schemas.aliases import AliasRequest
 from tests.conftest import Published, Trained
 from tests.service.access.conftest import make_keys
 from tests.service.copies import publish_as
@@ -70,6 +71,22 @@ def test_model_of_a_missing_plug_in_says_what_is_missing(
         expect(page.locator("main")).not_to_contain_text("It answers at")
         page = seen.open("models/tiny/use")
         expect(page.locator("main")).to_contain_text("It answers at POST /score. Its permanent id")
+
+
+def test_alias_of_a_deleted_model_says_so(
+    browser: Browser, published: Published, home: Path
+) -> None:
+    other = publish_as("other", published, home)
+    with served(home, {}) as url, opened(browser, url) as seen:
+        with Client(url) as client:
+            client.put_alias("theirs", AliasRequest(model=other))
+            client.put_alias("prod", AliasRequest(model="tiny"))
+        shutil.rmtree(home / "artifacts" / "bundles" / other)
+        page = seen.open("aliases/theirs")
+        expect(page.locator("main")).to_contain_text(f"points at the model {other}, which was")
+        page = seen.open("aliases/prod")
+        expect(page.locator("main")).to_contain_text("prod")
+        expect(page.locator("main")).not_to_contain_text("which was deleted")
 
 
 def test_too_many_requests_are_told_with_when_to_try_again(

@@ -79,6 +79,7 @@ function One({ alias, report, models, again }) {
   const back = () => act(() => post(`${path}/rollback?note=${encodeURIComponent(W.aliases.note)}`));
   return html`<p class="muted over">${W.aliases.changed(alias.version, when(alias.changed_at))}</p><h1>${alias.alias}</h1>
     <p class="lead">${W.aliases.means} <a href=${screen('models', alias.model)}>${targetOf(alias, models)}</a></p>
+    ${models.every((each) => each.id !== alias.model) && html`<p class="note">${report.lines.at(-1)}</p>`}
     ${report.trials.map((each) => html`<${Trial} trial=${each} models=${models} promote=${promote} busy=${state.busy} />`)}
     ${!report.trials.length && html`<p>${W.aliases.noTrial}</p>`}
     <${Begin} models=${models} start=${alias.alias} again=${again} current=${alias} />
