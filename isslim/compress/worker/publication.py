@@ -14,7 +14,7 @@ import logging
 from isslim.compress.worker.oversight import Stop
 from isslim.compress.worker.retries import write_with_retries
 from isslim.store.aliases import AliasStore, Author
-from isslim.store.attempts import Attempt
+from isslim.store.attempts import Attempt, Reached
 from isslim.store.bundles import BundleStore
 from isslim.store.errors import OutOfSpace
 from isslim.store.owners import Owners
@@ -24,6 +24,7 @@ from isslim.types.problem import Problem
 from isslim.types.schemas.aliases import AliasState
 
 _LOG = logging.getLogger("worker.publication")
+_NOT_MOVED = "the alias '{}' was not moved: its owner is another than when that was asked for"
 
 
 async def publish(
@@ -55,6 +56,21 @@ async def publish(
     return Stop.UNWANTED if not records.attempts.is_current(attempt) else _gone(bundle_id)
 
 
+def tell_of_alias(records: JobRecords, attempt: Attempt) -> None:
+    """Says in a job that is about to succeed that it moves no alias, where it may not.
+
+    Args:
+        records: of jobs.
+        attempt: that made its model.
+    """
+    job = records.get(attempt.job_id)
+    alias = job.request.recipe.promote
+    if alias is not None and not Owners(records.engine).may_promote(job.id, alias):
+        said = _NOT_MOVED.format(alias)
+        told = Reached(job.stage, job.progress, said, [*job.log, said])
+        records.attempts.advance(attempt, told)
+
+
 def promote(records: JobRecords, job: Job) -> None:
     """Points the alias that a recipe names at the model of its job, once.
 
@@ -74,11 +90,7 @@ def promote(records: JobRecords, job: Job) -> None:
     if was_done:
         return
     if not owners.may_promote(job.id, alias):
-        _LOG.warning(
-            "job %s may not move the alias '%s': its owner is another than when that was asked for",
-            job.id,
-            alias,
-        )
+        _LOG.warning("job %s: %s", job.id, _NOT_MOVED.format(alias))
         return
     aliases.point(alias, AliasState(model=job.model_id), author)
 

@@ -15,7 +15,7 @@ from typing import Any
 from isslim.compress.worker.heart import Heart
 from isslim.compress.worker.listening import Asked, Supervised, attend_child, crash
 from isslim.compress.worker.oversight import Limits, Stop, Ties
-from isslim.compress.worker.publication import promote, publish
+from isslim.compress.worker.publication import promote, publish, tell_of_alias
 from isslim.compress.worker.retries import write_with_retries
 from isslim.compress.worker.sharing import Sharing
 from isslim.store.attempts import Attempt, Elsewhere, Reached
@@ -153,6 +153,8 @@ async def _attended(worker: Worker, attempt: Attempt, token: str) -> str:
     if isinstance(ended, Stop):
         return await _left(worker, attempt, ended)
     shutil.rmtree(_folder(worker, attempt), ignore_errors=True)
+    if ended.state is JobState.SUCCEEDED:
+        await write_with_retries(lambda: tell_of_alias(worker.records, attempt))
     finish = worker.records.attempts.finish
     await write_with_retries(lambda: finish(attempt, ended.state, **ended.values))
     await _forget(worker, _folder(worker, attempt))

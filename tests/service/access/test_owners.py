@@ -17,7 +17,7 @@ from fastapi.testclient import TestClient
 from httpx import Response
 
 from isslim.compress.worker.garbage import Keep, Stores, collect_garbage
-from isslim.compress.worker.publication import promote
+from isslim.compress.worker.publication import promote, tell_of_alias
 from isslim.service.main import create_app
 from isslim.service.ownership import admit_alias, keep_alias
 from isslim.service.problems import RequestError
@@ -39,6 +39,7 @@ from isslim.types.access import Scope
 from isslim.types.jobs import CompressionRequest, JobState, UploadRef
 from isslim.types.schemas.aliases import AliasState
 from tests.conftest import Published
+from tests.jobs import begin
 from tests.service.access.conftest import Keys, make_keys
 from tests.service.copies import publish_as
 
@@ -356,8 +357,14 @@ def test_a_job_moves_no_alias_that_became_anothers(house: House, published: Publ
     jobs = [house.compress("ann", promote=each).json()["id"] for each in ("mine", "taken")]
     house.ask("ben", "PUT", "/aliases/taken", json={"model": "tiny", "variant": "original"})
     for job in jobs:
+        tell_of_alias(records, begin(records, job))
         succeed(records, job, published.bundle_id)
         promote(records, records.get(job))
+    told = [house.ask("ann", "GET", f"/jobs/{job}").json()["log"] for job in jobs]
+    assert told == [
+        [],
+        ["the alias 'taken' was not moved: its owner is another than when that was asked for"],
+    ]
     found = {each["alias"]: each["variant"] for each in house.ask("root", "GET", "/aliases").json()}
     assert found == {"mine": None, "taken": "original"}
     assert house.ask("eve", "GET", "/aliases/mine").json()["owner"] == "ann"
