@@ -140,16 +140,16 @@ class PostgresLocks:
         Raises:
             Unavailable: when the server does not answer.
         """
-        with self._one_look:
+        with self._one_look, _noticing_outage():
             try:
                 if self._looking is None:
                     self._looking = _connected(self._url)
                 return _seen(self._looking)
-            except psycopg.Error as error:
+            except psycopg.Error:
                 if self._looking is not None:
                     self._looking.close()
                     self._looking = None
-                raise Unavailable(str(error).strip()) from error
+                raise
 
     @_noticing_outage()
     def bury(self, executor_id: str, seen: Seen) -> bool:
@@ -220,11 +220,12 @@ class PostgresLease:
             return self._count_up()
         except psycopg.Error:
             self._cut()
-        try:
-            return self._count_up()
-        except psycopg.Error as error:
-            self._cut()
-            raise Unavailable(str(error).strip()) from error
+        with _noticing_outage():
+            try:
+                return self._count_up()
+            except psycopg.Error:
+                self._cut()
+                raise
 
     def wait(self, seconds: float) -> None:
         """Waits until the next beat is due, or until the server has something to say.

@@ -41,16 +41,16 @@ class Private:
         self._shown = {str(path): name for path, name in folders.items() if str(path) not in _ROOTS}
         url = sa.make_url(settings.database)
         host = None if url.host in _COMMON else url.host
-        is_word = host is not None and host.isalpha()
-        secrets = _of_database(url, None if is_word else host)
+        word = host if host is not None and host.isalpha() else None
+        secrets = _of_database(url, host if word is None else None)
         self._shown |= dict.fromkeys(secrets, "<database>")
         # The longest first: folders lie in each other.
         names = sorted(map(re.escape, self._shown), key=len, reverse=True)
         pattern = rf"(?<![\w.])(?:{'|'.join(names)})(?![\w-])"
-        if host is not None and is_word:
+        if word is not None:
             # Such as `database`, which may mean itself: only where a host is named.
-            self._shown[host] = "<database>"
-            pattern += rf"|(?<=[\"'@]){host}(?=[\"':/])|(?<![\w.-]){host}(?=:\d)"
+            self._shown[word] = "<database>"
+            pattern += rf"|(?<=[\"'@]){word}(?=[\"':/])|(?<![\w.-]){word}(?=:\d)"
         self._pattern = re.compile(pattern)
 
     def hide(self, text: str) -> str:
