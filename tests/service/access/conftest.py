@@ -25,6 +25,13 @@ class Keys:
     def headers(self, name: str) -> dict[str, str]:
         return {"authorization": f"Bearer {self.by_name[name]}"}
 
+    def allow(self, name: str, quotas: str) -> None:
+        """Gives a key quotas of its own, such as `jobs=2 models=5`."""
+        lines = self.file.read_text().splitlines()
+        self.file.write_text(
+            "\n".join(f"{line} {quotas}" if line.startswith(f"{name} ") else line for line in lines)
+        )
+
 
 def make_keys(folder: Path, **scopes: list[Scope]) -> Keys:
     """Writes a file with a key for each name."""

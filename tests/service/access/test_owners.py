@@ -260,10 +260,7 @@ def test_strangers_aliases_do_not_keep_a_model(house: House, published: Publishe
 
 def test_aliases_of_a_key_are_limited(house: House) -> None:
     """Whoever looks up a name reads them all."""
-    lines = house.keys.file.read_text().splitlines()
-    house.keys.file.write_text(
-        "\n".join(f"{line} aliases=2" if line.startswith("ann ") else line for line in lines)
-    )
+    house.keys.allow("ann", "aliases=2")
     put = {"json": {"model": "tiny"}}
     for alias in ("one", "two", "two"):
         assert house.ask("ann", "PUT", f"/aliases/{alias}", **put).status_code == 200
@@ -278,10 +275,7 @@ def test_aliases_of_a_key_are_limited(house: House) -> None:
 
 def test_aliases_that_jobs_will_make_count(house: House) -> None:
     """A key could otherwise make any number of them by jobs, and move them to one model."""
-    lines = house.keys.file.read_text().splitlines()
-    house.keys.file.write_text(
-        "\n".join(f"{line} aliases=2" if line.startswith("ann ") else line for line in lines)
-    )
+    house.keys.allow("ann", "aliases=2")
     put = {"json": {"model": "tiny"}}
     assert house.ask("ann", "PUT", "/aliases/one", **put).status_code == 200
     jobs = [house.compress("ann", promote="two", minutes=n).json()["id"] for n in (1, 2)]
@@ -415,13 +409,7 @@ def test_rows_from_before_there_were_keys_are_the_administrators(
 def test_quotas_say_what_is_used_and_what_to_do(
     tmp_path: Path, house: House, published: Published
 ) -> None:
-    text = house.keys.file.read_text()
-    house.keys.file.write_text(
-        "\n".join(
-            f"{line} jobs=2 models=5 upload_bytes=100" if line.startswith("ann ") else line
-            for line in text.splitlines()
-        )
-    )
+    house.keys.allow("ann", "jobs=2 models=5 upload_bytes=100")
     jobs = [house.compress("ann", minutes=n).json()["id"] for n in (1, 2)]
     refused = house.compress("ann", minutes=3)
     assert (refused.status_code, refused.json()["type"]) == (429, "too-many-jobs")
@@ -454,10 +442,7 @@ def test_job_that_has_ended_is_answered_whatever_the_quota(
     house: House, published: Published
 ) -> None:
     """The same request is the same job: nothing would begin."""
-    lines = house.keys.file.read_text().splitlines()
-    house.keys.file.write_text(
-        "\n".join(f"{line} jobs=1" if line.startswith("ann ") else line for line in lines)
-    )
+    house.keys.allow("ann", "jobs=1")
     records = JobRecords(house.settings)
     ended = house.compress("ann", minutes=1).json()["id"]
     succeed(records, ended, published.bundle_id)
