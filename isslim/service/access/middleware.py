@@ -40,8 +40,17 @@ class Access:
             await self._checked(scope, receive, send)
 
     async def _noted(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """As `_checked`, with an entry in the trail, also where it fails or its sender leaves."""
+        """As `_checked`, with an entry in the trail, also where it fails or its sender leaves.
+
+        The entry is there before the answer ends: who has an answer finds it in the trail.
+        """
         status, subject, method, path = LEFT, None, scope["method"], scope["path"]
+        is_noted = False
+
+        async def note() -> None:
+            nonlocal is_noted
+            is_noted = True
+            await self._trail.note(scope.get(PLACE), method, path, status, subject)
 
         async def seen(message: Message) -> None:
             nonlocal status, subject
@@ -49,6 +58,8 @@ class Access:
                 status = message["status"]
                 named = dict(message["headers"]).get(b"location")
                 subject = None if named is None else named.decode("latin-1")
+            elif not message.get("more_body") and not is_noted:
+                await note()
             await send(message)
 
         try:
@@ -57,7 +68,8 @@ class Access:
             status = 500
             raise
         finally:
-            await self._trail.note(scope.get(PLACE), method, path, status, subject)
+            if not is_noted:
+                await note()
 
     async def _checked(self, scope: Scope, receive: Receive, send: Send) -> None:
         more: tuple[Header, ...] = SAFETY

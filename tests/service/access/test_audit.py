@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 from fastapi.testclient import TestClient
+from starlette.types import Message, Receive, Scope, Send
 
 from isslim.demo.ports import free_port
 from isslim.service.main import create_app
@@ -136,6 +137,26 @@ def test_only_administrators_read_it(audited: TestClient, keys: Keys) -> None:
     for name in ("read", "score", "compress"):
         assert audited.get("/audit", headers=keys.headers(name)).status_code == 403
     assert audited.get("/audit").status_code == 401
+
+
+def test_the_entry_is_there_before_the_answer_ends(home: Path) -> None:
+    """Who asks for the trail at once, on another connection, finds what was just answered."""
+    app = create_app(ServiceSettings(home=home))
+    seen: list[list[str]] = []
+
+    async def watched(scope: Scope, receive: Receive, send: Send) -> None:
+        async def sent(message: Message) -> None:
+            if message["type"] == "http.response.body" and not message.get("more_body"):
+                seen.append([each.path for each in app.state.context.audit.newest(10)])
+            await send(message)
+
+        await app(scope, receive, sent)
+
+    with TestClient(watched) as client:
+        client.delete("/models/nope")
+        client.delete("/models/other")
+        assert len(client.get("/audit").json()) == 2, "once each"
+    assert seen[:2] == [["/models/nope"], ["/models/other", "/models/nope"]]
 
 
 def test_without_keys_there_is_a_trail_as_well(home: Path) -> None:
