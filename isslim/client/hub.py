@@ -11,6 +11,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import ModuleType
 
+from isslim.types.hiding import shown_address, without_credentials
 from isslim.types.kinds.uploads import Companions
 
 PREFIX = "hf://"
@@ -55,7 +56,7 @@ def repository_of(address: str) -> str:
     """
     name = address.removeprefix(PREFIX).rstrip("/")
     if not is_hub_address(address) or _REPOSITORY.fullmatch(name) is None:
-        raise SharingFailed(f"'{address}' is no repository: expected hf://user/repo")
+        raise SharingFailed(f"'{shown_address(address)}' is no repository: expected hf://user/repo")
     return name
 
 
@@ -80,7 +81,7 @@ def push_folder(folder: Path, repository: str, *, private: bool = False) -> str:
         commit = api.upload_folder(
             repo_id=repository, folder_path=folder, commit_message="Compressed by isslim"
         )
-    return str(commit.commit_url)
+    return shown_address(str(commit.commit_url))
 
 
 @contextmanager
@@ -183,7 +184,9 @@ def _in_words(hub: ModuleType, repository: str) -> Iterator[None]:
     except hub.errors.HfHubHTTPError as error:
         detail = error.server_message or str(error).splitlines()[0]
         raise SharingFailed(
-            f"the Hub refuses {repository}: {detail}; `hf auth login`, or HF_TOKEN, says who asks"
+            f"the Hub refuses {repository}: {without_credentials(detail)}; `hf auth login`, or "
+            "HF_TOKEN, says who asks"
         ) from error
     except Exception as error:  # of the HTTP client that the library uses, whichever that is
-        raise SharingFailed(f"the Hub does not answer for {repository}: {error}") from error
+        reason = without_credentials(str(error))  # it may quote HF_ENDPOINT
+        raise SharingFailed(f"the Hub does not answer for {repository}: {reason}") from error

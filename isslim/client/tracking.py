@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from isslim.client.hub import SharingFailed, require_ascii
+from isslim.types.hiding import shown_address, without_credentials
 from isslim.types.manifest import Manifest
 from isslim.types.schemas.figures import ManifestView
 
@@ -119,5 +120,7 @@ def _logged(
         version = client.create_model_version(view.name, source, run_id).version
         client.set_registered_model_alias(view.name, alias, version)
     except (MlflowException, OSError) as error:
-        raise SharingFailed(f"MLflow at {uri} did not take the model: {error}") from error
+        shown = shown_address(uri)
+        reason = without_credentials(str(error).replace(uri, shown))
+        raise SharingFailed(f"MLflow at {shown} did not take the model: {reason}") from error
     return Logged(run_id, view.name, str(version))

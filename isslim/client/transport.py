@@ -25,6 +25,7 @@ from isslim.client.events import (
     read_events,
 )
 from isslim.client.forms import ProblemError, Unreachable, WrongSetting
+from isslim.types.hiding import shown_address, without_credentials
 from isslim.types.kinds.uploads import Companions
 from isslim.types.recipe import Recipe
 
@@ -55,17 +56,22 @@ class Transport:
         held, source = (
             (os.environ.get(KEY, ""), KEY) if key is None else (key, "the argument `key`")
         )
+        address = httpx.URL(url)
+        user = (address.username, address.password) if address.userinfo else None
         try:
             self._http = httpx.Client(
-                base_url=url,
+                # Without the password, which the library would write to a program's log.
+                base_url=address.copy_with(userinfo=b""),
+                auth=user,
                 timeout=timeout,
                 event_hooks={"response": [self._notice]},
                 headers=authorization(held, source),
             )
         except (httpx.InvalidURL, ValueError) as error:  # the address was checked
+            # The library's words quote parts of it, and a proxy's address holds a password.
             raise WrongSetting(
                 "HTTP_PROXY, HTTPS_PROXY or ALL_PROXY holds no address of a proxy, such as "
-                f"http://127.0.0.1:3128: {error}"
+                "http://127.0.0.1:3128"
             ) from error
 
     def __enter__(self) -> Self:
@@ -114,7 +120,9 @@ class Transport:
         try:
             return self._raw(method, path, **content).json()
         except ValueError as error:
-            raise Unreachable(f"what answers at {self.url} is no isslim service") from error
+            raise Unreachable(
+                f"what answers at {shown_address(self.url)} is no isslim service"
+            ) from error
 
     def _page(self, path: str) -> tuple[Any, str]:
         """A page of a list, and the query of the next one; empty: there is none.
@@ -126,7 +134,9 @@ class Transport:
         try:
             return response.json(), response.links.get("next", {}).get("url", "")
         except ValueError as error:
-            raise Unreachable(f"what answers at {self.url} is no isslim service") from error
+            raise Unreachable(
+                f"what answers at {shown_address(self.url)} is no isslim service"
+            ) from error
 
     def _raw(self, method: str, path: str, **content: Any) -> httpx.Response:
         try:
@@ -206,7 +216,8 @@ class Transport:
 
     def _unreachable(self, error: Exception) -> Unreachable:
         return Unreachable(
-            f"no service answers at {self.url}: {error}; is it running? (isslim serve)"
+            f"no service answers at {shown_address(self.url)}: {without_credentials(str(error))}; "
+            "is it running? (isslim serve)"
         )
 
 
@@ -245,10 +256,12 @@ def check_address(url: str) -> None:
             raise ValueError("it holds a blank")
     except UnicodeError as error:
         shown = url.encode(errors="backslashreplace").decode()
-        raise WrongSetting(f"'{shown}' is no address: it is not UTF-8") from error
+        raise WrongSetting(f"'{shown_address(shown)}' is no address: it is not UTF-8") from error
     except (httpx.InvalidURL, ValueError) as error:
+        # The library's own words quote a part, which may be one of a password.
+        reason = "host or port cannot be read" if isinstance(error, httpx.InvalidURL) else error
         raise WrongSetting(
-            f"'{url}' is no address, such as http://127.0.0.1:8000: {error}"
+            f"'{shown_address(url)}' is no address, such as http://127.0.0.1:8000: {reason}"
         ) from error
 
 

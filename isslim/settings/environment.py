@@ -23,7 +23,8 @@ from isslim.settings.service import ServiceSettings
 from isslim.settings.timing import TimingSettings
 from isslim.settings.training import TrainingSettings
 from isslim.settings.worker import WorkerSettings
-from isslim.store.settings import PREFIX, StoreSettings, without_password
+from isslim.store.settings import PREFIX, StoreSettings
+from isslim.types.hiding import shown_value
 
 GROUPS: tuple[type[BaseModel], ...] = (
     StoreSettings,
@@ -163,5 +164,5 @@ def _value(field: str) -> str:
     """The value of a variable as it is quoted: without passwords, and no secret at all."""
     if field in SECRET:
         return "not shown"
-    raw = without_password(_raw(field) or "")
+    raw = shown_value(_raw(field) or "")
     return repr(raw if len(raw) <= _SHOWN else f"{raw[:_SHOWN]}...")

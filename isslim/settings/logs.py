@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -14,6 +15,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from isslim.store.settings import PREFIX
 from isslim.store.tracing import trace_id
+from isslim.types.hiding import hiding_values
 from isslim.types.units import Unit
 
 if TYPE_CHECKING:
@@ -80,6 +82,7 @@ def configure(
             processors=[
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
                 structlog.processors.format_exc_info,
+                _without_secrets(hiding_values(os.environ)),
                 readable if is_text else structlog.processors.JSONRenderer(),
             ],
         )
@@ -89,6 +92,23 @@ def configure(
     root.setLevel(logging.WARNING)
     for name, level in levels.items():
         logging.getLogger(name).setLevel(level)
+
+
+def _without_secrets(hide: Callable[[str], str]) -> structlog.typing.Processor:
+    """Takes secrets out of records: libraries quote addresses and headers that they cannot read.
+
+    Args:
+        hide: what does that to a text.
+    """
+
+    def cleaned(
+        logger: structlog.typing.WrappedLogger, method: str, event: structlog.typing.EventDict
+    ) -> structlog.typing.EventDict:
+        return {
+            name: hide(value) if isinstance(value, str) else value for name, value in event.items()
+        }
+
+    return cleaned
 
 
 _HIDDEN = ("event", "level", "logger", "timestamp", "exception")

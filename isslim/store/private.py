@@ -17,10 +17,19 @@ import sqlalchemy as sa
 import isslim
 from isslim.store.settings import StoreSettings
 
+_SECRETS = re.compile(r"pass|secret|key|token")
+"""In names of a database URL's options whose values are secrets."""
 _COMMON = ("", "localhost", "127.0.0.1", "::1")
 """Hosts that say nothing."""
 _ROOTS = ("/", "/usr", "/usr/local")
 """Folders that every system has."""
+
+
+def shown_database(url: str) -> str:
+    """A database's URL as a log and `isslim doctor` show it: without passwords."""
+    parsed = sa.make_url(url)
+    secrets = [name for name in parsed.query if _SECRETS.search(name.lower())]
+    return parsed.difference_update_query(secrets).render_as_string(hide_password=True)
 
 
 class Private:
@@ -70,8 +79,9 @@ def _of_database(url: sa.URL, host: str | None) -> Iterator[str]:
     """What a database's address holds that should not be named anywhere, and its host if given."""
     if url.drivername.startswith("sqlite"):
         return
-    for part in (host, url.password):
-        if part is not None and part not in _COMMON and len(part) > 3:
+    options = [value for name, value in url.query.items() if _SECRETS.search(name.lower())]
+    for part in (host, url.password, *options):
+        if isinstance(part, str) and part not in _COMMON and len(part) > 3:
             yield part
     yield url.render_as_string(hide_password=False)
     yield url.render_as_string(hide_password=True)

@@ -9,7 +9,9 @@ import sqlalchemy as sa
 
 from isslim.store.artifacts import Artifacts
 from isslim.store.errors import Unavailable
-from isslim.store.settings import StoreSettings, without_password
+from isslim.store.private import shown_database
+from isslim.store.settings import StoreSettings
+from isslim.types.hiding import shown_address, without_credentials
 
 
 def database_state(settings: StoreSettings) -> str:
@@ -19,7 +21,7 @@ def database_state(settings: StoreSettings) -> str:
         Unavailable: when it cannot be read.
     """
     url = sa.make_url(settings.database)
-    shown = url.render_as_string(hide_password=True)
+    shown = shown_database(settings.database)
     is_file = url.drivername.startswith("sqlite")
     if is_file and not Path(str(url.database)).exists():
         return f"{shown}: not made yet; the first service or worker makes it"
@@ -48,11 +50,12 @@ def storage_state(settings: StoreSettings) -> str:
         if not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
             raise Unavailable(f"{folder}: this user may not read and write it")
         return f"{folder}: {_bundles(settings)} models"
-    shown = without_password(settings.artifacts_url)
+    shown = shown_address(settings.artifacts_url)
     try:
         return f"{shown}: {_bundles(settings)} models"
     except Exception as error:  # obstore has no common root of its errors
-        raise Unavailable(f"{shown}: {without_password(str(error))}") from error
+        reason = without_credentials(str(error).replace(settings.artifacts_url, shown))
+        raise Unavailable(f"{shown}: {reason}") from error
 
 
 def _bundles(settings: StoreSettings) -> int:

@@ -23,7 +23,7 @@ from isslim.store.errors import BadCursor, NotFound, Unavailable
 from isslim.store.job_rows import hashes_in, job_of, request_of
 from isslim.store.migrations import migrate
 from isslim.store.moments import now
-from isslim.store.private import Private
+from isslim.store.private import Private, shown_database
 from isslim.store.settings import StoreSettings
 from isslim.store.tables import JOBS, OWNERS
 from isslim.types.jobs import CompressionRequest, Job, JobState
@@ -331,7 +331,7 @@ def _opening(url: str) -> Iterator[None]:
     except (Unavailable, sa.exc.DBAPIError, RuntimeError) as fault:
         # DBOS prints what is wrong, and raises what ends a command line.
         cause = fault.reason if isinstance(fault, Unavailable) else str(fault).strip()
-        shown = sa.make_url(url).render_as_string(hide_password=True)
+        shown = shown_database(url)
         reason = cause.splitlines()[0] if cause else "its tables cannot be made"
         raise Unavailable(f"{shown}: {reason}; start it, or correct ISS_DATABASE_URL") from fault
 

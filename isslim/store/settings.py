@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Annotated
 
@@ -38,7 +37,23 @@ def _is_a_known_database(url: str | None) -> str | None:
     """Refuses databases that the job queue does not run on."""
     if url is not None and not url.startswith(DATABASES):
         raise ValueError(f"expected a URL that begins with {' or '.join(DATABASES)}")
+    if url is not None:
+        _check_parts(url)
     return url
+
+
+def _check_parts(url: str) -> None:
+    """Refuses what would be read otherwise than it is meant, so that errors name the wrong part."""
+    import sqlalchemy as sa  # many programs read settings, and open no database
+
+    try:
+        host = sa.make_url(url).host or ""
+    except (ValueError, sa.exc.ArgumentError) as error:
+        raise ValueError(
+            "expected a URL such as postgresql+psycopg://user:password@host:5432/name"
+        ) from error
+    if "@" in host:
+        raise ValueError("an @ in user or password has to be written as %40")
 
 
 def _is_a_known_storage(url: str | None) -> str | None:
@@ -49,11 +64,6 @@ def _is_a_known_storage(url: str | None) -> str | None:
             known = ", ".join(STORAGES)
             raise ValueError(f"expected a URL such as s3://bucket/prefix, of one of {known}")
     return url
-
-
-def without_password(text: str) -> str:
-    """A text in which URLs show no passwords."""
-    return re.sub(r"(://[^:/@\s]*:)[^/\s]*@", r"\1***@", text)
 
 
 class StoreSettings(BaseSettings):

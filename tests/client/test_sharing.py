@@ -131,8 +131,11 @@ def test_mlflow_that_does_not_answer_is_told_in_a_line(
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     manifest = BundleStore(published.settings).open(published.bundle_id).manifest
     view = manifest_view(manifest)
-    with pytest.raises(SharingFailed, match="did not take the model"):
-        log_model(view, "id", bundle, "http://127.0.0.1:1", experiment="e", alias="a")
+    address = "http://user:geheim@127.0.0.1:1"
+    with pytest.raises(SharingFailed, match="did not take the model") as caught:
+        log_model(view, "id", bundle, address, experiment="e", alias="a")
+    assert "http://***@127.0.0.1:1" in str(caught.value)
+    assert "geheim" not in str(caught.value)
     monkeypatch.setenv("MLFLOW_TRACKING_TOKEN", "geheim\u00fc")
     with pytest.raises(SharingFailed, match=r"^MLFLOW_TRACKING_TOKEN holds no token"):
         log_model(view, "id", bundle, "http://127.0.0.1:1", experiment="e", alias="a")

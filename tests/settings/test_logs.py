@@ -70,3 +70,31 @@ def test_a_line_has_no_control_characters() -> None:
     odd = "".join(map(chr, [*range(32), *range(0x7F, 0xA0), 0x2028, 0x202E, 0x2066]))
     event = {"level": "info", "logger": "x", "event": odd, "path": odd}
     assert readable(None, "info", event).isprintable()
+
+
+TRACES = """
+from isslim.settings.logs import LogSettings, configure
+from isslim.store.tracing import begin_tracing, end_tracing, start_span
+configure(LogSettings(), {})
+begin_tracing("test")
+start_span("work", None).end()
+end_tracing()
+"""
+
+
+def test_secrets_of_a_collector_that_cannot_be_reached_are_in_no_log() -> None:
+    variables = {
+        "OTEL_EXPORTER_OTLP_ENDPOINT": "user:geheim@127.0.0.1:1",
+        "OTEL_EXPORTER_OTLP_HEADERS": "geheim-without-a-name",
+    }
+    ran = subprocess.run(
+        [sys.executable, "-c", TRACES],
+        env=os.environ | variables,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "geheim" not in ran.stderr
+    told = {json.loads(line)["logger"] for line in ran.stderr.splitlines()}
+    assert "opentelemetry.util.re" in told  # which quotes a header that it cannot read
+    assert len(told) > 1  # and so does what sends quote the address

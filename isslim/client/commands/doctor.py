@@ -27,6 +27,7 @@ from isslim.client.commands.answers import Answers
 from isslim.client.commands.options import HERE, AsJson, Url
 from isslim.client.commands.serving import HOME, Home
 from isslim.types.findings import FINDINGS, Finding
+from isslim.types.hiding import shown_address, without_credentials
 
 PARTS = {
     "service": ("isslim.service.doctor", ("fastapi", "onnxruntime", "dbos", "obstore")),
@@ -86,7 +87,9 @@ def _service(url: str) -> Iterator[Finding]:
         yield Finding(subject="service", state="wrong", detail=str(error), advice=advice)
         return
     except ValidationError:
-        detail = f"what answers at {url} is no isslim service, or one of another version"
+        detail = (
+            f"what answers at {shown_address(url)} is no isslim service, or one of another version"
+        )
         yield Finding(subject="service", state="wrong", detail=detail, advice="check --url")
         return
     except ProblemError as error:
@@ -97,7 +100,7 @@ def _service(url: str) -> Iterator[Finding]:
     yield Finding(
         subject="service",
         state="ok" if same else "note",
-        detail=f"{url}, version {about.version}, {health.detail}",
+        detail=f"{shown_address(url)}, version {about.version}, {health.detail}",
         advice="" if same else f"install the same version here; this is {isslim.__version__}",
     )
 
@@ -125,7 +128,13 @@ def _part(part: str, home: Path) -> list[Finding]:
     except subprocess.TimeoutExpired:
         return [versions, _broken(part, f"it did not answer within {SECONDS} seconds")]
     except subprocess.CalledProcessError as error:
-        return [versions, _broken(part, (error.stderr.strip().splitlines() or [str(error)])[-1])]
+        return [versions, _broken(part, _last_line(error))]
+
+
+def _last_line(error: subprocess.CalledProcessError) -> str:
+    """What a process said last; it may quote its settings."""
+    lines = error.stderr.strip().splitlines() or [f"it ended with status {error.returncode}"]
+    return without_credentials(lines[-1])
 
 
 def _broken(part: str, detail: str) -> Finding:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,6 +12,7 @@ from isslim.client.forms import WrongSetting
 from isslim.client.hub import is_hub_address
 from isslim.client.transport import check_address
 from isslim.settings.client import ClientSettings
+from isslim.types.hiding import shown_address, shown_value
 
 
 def _address(url: str) -> str:
@@ -28,9 +30,9 @@ def _name(name: str) -> str:
     return name
 
 
-Url = Annotated[
-    str, typer.Option(envvar="ISS_URL", callback=_address, help="address of the service")
-]
+URL = "ISS_URL"
+"""Variable that holds the address of the service."""
+Url = Annotated[str, typer.Option(envvar=URL, callback=_address, help="address of the service")]
 HERE = ClientSettings().url
 AsJson = Annotated[
     bool,
@@ -52,7 +54,9 @@ def _source(text: str) -> Path | str:
         return text
     path = Path(text)
     if not path.is_file():
-        raise typer.BadParameter(f"'{text}' is no file; a model of the Hub is hf://user/repo")
+        raise typer.BadParameter(
+            f"'{shown_value(text)}' is no file; a model of the Hub is hf://user/repo"
+        )
     return path
 
 
@@ -81,10 +85,11 @@ Device = Annotated[
 
 
 def again(command: str, url: str) -> str:
-    """A command line that the user may enter next, for the same service.
+    """A command line that the user may enter next, for the same service; without a password.
 
     Args:
         command: without the program's name.
         url: of the service.
     """
-    return f"isslim {command}" if url == HERE else f"isslim {command} --url {url}"
+    known = url == (os.environ.get(URL) or HERE)
+    return f"isslim {command}" if known else f"isslim {command} --url {shown_address(url)}"

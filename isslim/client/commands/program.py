@@ -19,7 +19,10 @@ from isslim.client.forms import DamagedDownload, ProblemError, Unreachable, Wron
 from isslim.client.hub import SharingFailed
 from isslim.client.pulling import NothingToPull
 from isslim.client.transport import KEY
+from isslim.types.hiding import shown_value, without_credentials
 
+UsageError: Any = typer.BadParameter.__base__
+"""Of the library below typer, which has it under a private name."""
 Function = TypeVar("Function", bound=Callable[..., None])
 HELP_OPTIONS = {"help_option_names": ["-h", "--help"]}
 
@@ -40,7 +43,7 @@ class Command(TyperCommand):
                     "\ud800" <= sign <= "\udfff" for sign in str(each)
                 ):
                     shown = os.fsencode(each).decode(errors="backslashreplace")
-                    message = f"'{shown}' is not UTF-8"
+                    message = f"'{shown_value(shown)}' is not UTF-8"
                     raise typer.BadParameter(message, ctx=context, param=parameter)
         return super().invoke(context)
 
@@ -106,10 +109,11 @@ class Program(TyperGroup):
         except KeyboardInterrupt as error:
             _say("interrupted")
             raise typer.Exit(exits.INTERRUPTED) from error
-        except typer.BadParameter as error:
-            # typer's words for a value of another type are those of its library.
+        except UsageError as error:
+            # typer's words for a value of another type are those of its library, and it quotes what
+            # it does not expect: an address may stand where a name belongs.
             message = error.message.removeprefix("Value error, ").partition(", unable to parse")[0]
-            error.message = message.replace("Input should be", "expected", 1)
+            error.message = without_credentials(message.replace("Input should be", "expected", 1))
             raise
         except BrokenPipeError:
             raise  # whoever read the output has had enough: typer ends quietly

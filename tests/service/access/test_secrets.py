@@ -20,7 +20,7 @@ from isslim.settings.service import ServiceSettings
 from isslim.settings.worker import WorkerSettings
 from isslim.store.attempts import Attempt, Reached
 from isslim.store.errors import StoreError, Unavailable
-from isslim.store.private import Private
+from isslim.store.private import Private, shown_database
 from isslim.store.probe import storage_state
 from isslim.store.queue import JobQueue
 from isslim.store.settings import StoreSettings
@@ -216,7 +216,12 @@ def test_logs_and_problems_of_jobs_name_no_path(tmp_path: Path) -> None:
     ("variable", "value"),
     [
         ("ISS_DATABASE_URL", "mysql://iss:geheim@db/jobs"),
+        ("ISS_DATABASE_URL", "postgresql://iss:a@geheim@db/jobs"),
+        ("ISS_DATABASE_URL", "postgresql://iss:a/geheim@db:x/jobs"),
+        ("ISS_DATABASE_URL", "postgresql://iss:geheim/jobs"),
+        ("ISS_DATABASE_URL", "iss:geheim@db/jobs"),
         ("ISS_ARTIFACTS_URL", "ftp://key:geheim@bucket"),
+        ("ISS_ARTIFACTS_URL", "key:a/geheim@bucket"),
         ("ISS_STATE_KEY", "geheim"),
     ],
 )
@@ -238,6 +243,13 @@ def test_diagnosis_shows_no_secret(tmp_path: Path) -> None:
     with pytest.raises(StoreError) as caught:
         storage_state(StoreSettings(home=tmp_path, artifacts_url=address))
     assert "geheim" not in str(getattr(caught.value, "reason", "")) + str(caught.value)
+
+
+def test_database_is_shown_without_the_passwords_of_its_options() -> None:
+    url = "postgresql+psycopg://iss:geheim1@db.internal/jobs?sslmode=require&sslpassword=geheim2"
+    assert shown_database(url) == "postgresql+psycopg://iss:***@db.internal/jobs?sslmode=require"
+    hide = Private(StoreSettings(home=Path("/data"), database_url=url)).hide
+    assert hide("geheim1, geheim2") == "<database>, <database>"
 
 
 def test_keys_are_in_no_log(
