@@ -1,7 +1,8 @@
-"""Aliases in the database, with a trail of every change.
+"""Aliases in the database, with a trail of their changes.
 
 The entries of the trail are numbered, and no two of an alias have one number: of two changes at a
-time the second one is made anew, on what the first one left.
+time the second one is made anew, on what the first one left. Of each alias the last changes are
+kept; where it can go back to is part of the alias itself.
 """
 
 from __future__ import annotations
@@ -13,12 +14,15 @@ from datetime import UTC, datetime
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
+from isslim.store.comparisons import COMPARISONS
 from isslim.store.errors import NotFound, NothingEarlier, Unavailable
 from isslim.store.tables import ALIASES, METADATA, OWNERS
 from isslim.types.schemas.aliases import Action, Alias, AliasChange, AliasState, Target
 
-MAX_SHOWN, MAX_EARLIER, MAX_TRIES = 100, 20, 20
-"""Changes that are shown; targets to which an alias can go back; tries of a change."""
+MAX_CHANGES, MAX_DELETED = 100, 1000
+"""Changes of an alias that are kept; deleted aliases whose changes are."""
+MAX_EARLIER, MAX_TRIES, _MAX_FORGOTTEN = 20, 20, 500
+"""Targets to which an alias can go back; tries of a change; aliases that one deletion forgets."""
 _CHANGES = sa.Table(
     "iss_alias_changes",
     METADATA,
@@ -89,7 +93,7 @@ class AliasStore:
         newest = _CHANGES.c.version.desc()
         query = _CHANGES.select().where(_CHANGES.c.alias == alias).order_by(newest)
         with self._engine.connect() as connection:
-            rows = connection.execute(query.limit(MAX_SHOWN)).all()
+            rows = connection.execute(query.limit(MAX_CHANGES)).all()
         return [
             AliasChange(
                 version=row.version,
@@ -200,7 +204,7 @@ class AliasStore:
         self._change(alias, edit, author, "rolled back")
 
     def delete(self, alias: str, author: Author) -> None:
-        """Removes an alias, so that it is nobody's; its trail stays.
+        """Removes an alias, so that it is nobody's; its trail stays, if not of too many of them.
 
         Args:
             alias: its name.
@@ -249,15 +253,29 @@ class AliasStore:
                 # With it: who makes it anew at the same time is its owner from then on.
                 owned = sa.and_(OWNERS.c.kind == "alias", OWNERS.c.id == alias)
                 connection.execute(OWNERS.delete().where(owned))
+                _forget_deleted(connection)
             elif row is None:
                 connection.execute(ALIASES.insert().values(alias=alias, **values))
             else:
                 connection.execute(ALIASES.update().where(ALIASES.c.alias == alias).values(values))
+            for table in (_CHANGES, COMPARISONS):
+                old = table.c.version <= version - MAX_CHANGES
+                connection.execute(table.delete().where(table.c.alias == alias, old))
         return True
 
 
+def _forget_deleted(connection: sa.Connection) -> None:
+    """Removes the trails of all deleted aliases but the last ones."""
+    names, last = _CHANGES.c.alias, sa.func.max(_CHANGES.c.at)
+    deleted = sa.select(names).where(names.not_in(sa.select(ALIASES.c.alias))).group_by(names)
+    too_many = deleted.order_by(last.desc(), names).offset(MAX_DELETED).limit(_MAX_FORGOTTEN)
+    forgotten = connection.execute(too_many).scalars().all()
+    for table in (_CHANGES, COMPARISONS) if forgotten else ():
+        connection.execute(table.delete().where(table.c.alias.in_(forgotten)))
+
+
 def _last_version(connection: sa.Connection, alias: str) -> int:
-    """Of an alias that was deleted; 0 if there was none."""
+    """Of an alias that was deleted; 0 if there was none, or its trail is forgotten."""
     numbers = sa.select(sa.func.max(_CHANGES.c.version)).where(_CHANGES.c.alias == alias)
     return connection.execute(numbers).scalar() or 0
 

@@ -15,7 +15,7 @@ FIGURES = ("difference", "change", "same", "log_time_ratio")
 """What is known of every request that was compared."""
 _COUNTS = ("requests", "failed", "dropped")
 _SUMS = tuple(f"{each}_{power}" for each in FIGURES for power in ("sum", "squares"))
-_COMPARISONS = sa.Table(
+COMPARISONS = sa.Table(
     "iss_alias_comparisons",
     METADATA,
     sa.Column("alias", sa.String(64), primary_key=True),
@@ -95,22 +95,22 @@ class ComparisonStore:
             tally: its sums.
         """
         found = tally.columns()
-        more = _COMPARISONS.update().where(*_is(key)).values(
-            {name: _COMPARISONS.c[name] + value for name, value in found.items()}
+        more = COMPARISONS.update().where(*_is(key)).values(
+            {name: COMPARISONS.c[name] + value for name, value in found.items()}
         )  # fmt: skip
         with self._engine.begin() as connection:
             if connection.execute(more).rowcount:
                 return
             try:
                 with connection.begin_nested():
-                    connection.execute(_COMPARISONS.insert().values(**vars(key), **found))
+                    connection.execute(COMPARISONS.insert().values(**vars(key), **found))
             except IntegrityError:
                 connection.execute(more)  # another process was first
 
     def read(self, key: Key) -> Tally:
         """What all processes have found."""
         with self._engine.connect() as connection:
-            row = connection.execute(_COMPARISONS.select().where(*_is(key))).one_or_none()
+            row = connection.execute(COMPARISONS.select().where(*_is(key))).one_or_none()
         if row is None:
             return Tally()
         return Tally(
@@ -129,4 +129,4 @@ def key_of(alias: Alias, candidate: object) -> Key:
 
 
 def _is(key: Key) -> list[sa.ColumnElement[bool]]:
-    return [_COMPARISONS.c[name] == value for name, value in vars(key).items()]
+    return [COMPARISONS.c[name] == value for name, value in vars(key).items()]

@@ -7,8 +7,11 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 
 import pytest
+import sqlalchemy as sa
 
-from isslim.store.aliases import AliasStore, Author
+from isslim.store import aliases as store_of_aliases
+from isslim.store.aliases import MAX_EARLIER, AliasStore, Author
+from isslim.store.comparisons import ComparisonStore, Tally, key_of
 from isslim.store.errors import NotFound, NothingEarlier
 from isslim.store.records import JobRecords
 from isslim.store.settings import StoreSettings
@@ -97,6 +100,49 @@ def test_trial_ends_once_and_not_for_an_alias_that_was_moved_meanwhile(aliases: 
     assert aliases.end_trial(seen, tried, Author("rule", note="1 of 3 failed"), promote=False)
     assert (aliases.get("prod").model, aliases.get("prod").canary) == (OLD, None)
     assert aliases.history("prod")[0].note == "1 of 3 failed"
+
+
+def rows(aliases: AliasStore, table: str, alias: str) -> int:
+    counted = sa.text(f"SELECT count(*) FROM {table} WHERE alias = :alias")
+    with aliases._engine.connect() as connection:
+        return int(connection.execute(counted, {"alias": alias}).scalar_one())
+
+
+def test_trail_and_comparisons_of_an_alias_are_bounded_and_the_way_back_stays(
+    aliases: AliasStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store_of_aliases, "MAX_CHANGES", 5)
+    comparisons = ComparisonStore(aliases._engine)
+    aliases.point("other", state(OLD), ME)
+    for number in range(30):
+        found = aliases.point("prod", state(f"{number:016x}"), ME)
+        comparisons.add(key_of(found, "candidate"), Tally(requests=number))
+    assert [each.version for each in aliases.history("prod")] == [30, 29, 28, 27, 26]
+    for table in ("iss_alias_changes", "iss_alias_comparisons"):
+        assert rows(aliases, table, "prod") == 5
+    assert comparisons.read(key_of(found, "candidate")).requests == 29
+    assert len(aliases.history("other")) == 1
+    for number in range(28, 28 - MAX_EARLIER, -1):  # through what the trail names no more
+        assert roll_back(aliases) == f"{number:016x}"
+    with pytest.raises(NothingEarlier):
+        roll_back(aliases)
+
+
+def test_trails_of_deleted_aliases_are_bounded(
+    aliases: AliasStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store_of_aliases, "MAX_DELETED", 3)
+    aliases.point("stays", state(OLD), ME)
+    for number in range(6):
+        made = aliases.point(f"a{number}", state(OLD), ME)
+        ComparisonStore(aliases._engine).add(key_of(made, "candidate"), Tally())
+        aliases.delete(f"a{number}", ME)
+    kept = [rows(aliases, "iss_alias_changes", f"a{number}") for number in range(6)]
+    assert kept == [0, 0, 0, 2, 2, 2]
+    assert [rows(aliases, "iss_alias_comparisons", f"a{number}") for number in (2, 3)] == [0, 1]
+    assert len(aliases.history("stays")) == 1
+    assert aliases.point("a5", state(NEW), ME).version == 3  # its trail goes on
+    assert aliases.point("a0", state(NEW), ME).version == 1  # and this one begins anew
 
 
 def test_no_change_is_lost_among_others(settings: StoreSettings) -> None:
