@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -53,6 +53,9 @@ class Artifacts:
             self._store = LocalStore(self.folder)
         else:
             self._store = open_remote(settings.artifacts_url, settings.storage_seconds)
+        # Of remote storage too, where that is a folder, such as one of another machine.
+        at = self._store.prefix if isinstance(self._store, LocalStore) else None
+        self._root = self.folder if at is None else Path(at)
 
     def check_readable(self) -> None:
         """Looks whether files can be read.
@@ -61,12 +64,21 @@ class Artifacts:
             StorageUnavailable: when the folder, which was made at the start, is gone or cannot be
                 read, or when remote storage does not answer.
         """
+        self._check_root()
         if self.folder is None:
             with noticing_outage(expects_it=True):
                 next(iter(obstore.list(self._store, prefix="bundles")), None)
+
+    def _check_root(self) -> None:
+        """Looks whether there is the folder of all files, if it is one: without it no file is.
+
+        Raises:
+            StorageUnavailable: when it is gone.
+        """
+        if self._root is None:
             return
         try:
-            os.scandir(self.folder).close()
+            os.scandir(self._root).close()
         except OSError as error:
             raise StorageUnavailable(f"its folder: {error.strerror}") from error
 
@@ -145,6 +157,7 @@ class Artifacts:
                     piece = bytes(obstore.get_range(self._store, key, start=start, end=end))
                 yield piece
         except FileNotFoundError as error:
+            self._check_root()
             raise NotFound("file", key) from error
 
     @staticmethod
@@ -156,17 +169,29 @@ class Artifacts:
         """Whether there is a file with that name.
 
         Raises:
-            StorageUnavailable: when the folder of all files is gone, which says nothing of one.
+            StorageUnavailable: when folder or bucket of all files are gone, which says nothing of
+                one.
         """
         key = str(safe_relative(name))
         if self.folder is not None:
-            if (self.folder / key).is_file():
-                return True
-            self.check_readable()
-            return False
+            found = (self.folder / key).is_file()
+        else:
+            # The answer to HEAD does not say what is missing, that to GET does; most are there.
+            found = any(self._answers(ask, key) for ask in (obstore.head, obstore.get))
+        if not found:
+            self._check_root()
+        return found
+
+    def _answers(self, ask: Callable[[ObjectStore, str], object], key: str) -> bool:
+        """Whether a request for a file finds it.
+
+        Args:
+            ask: sends the request.
+            key: of the file.
+        """
         try:
             with noticing_outage():
-                obstore.head(self._store, key)
+                ask(self._store, key)
         except FileNotFoundError:
             return False
         return True
@@ -185,6 +210,7 @@ class Artifacts:
 
         It takes one request for a thousand of them, whatever they hold.
         """
+        self._check_root()
         with noticing_outage(expects_it=True):
             found = obstore.list_with_delimiter(self._store, prefix=prefix)
         return [each.rsplit("/", 1)[-1] for each in found["common_prefixes"]]
@@ -238,6 +264,7 @@ class Artifacts:
                 obstore.delete(self._store, probe)
 
     def _listed(self, prefix: str) -> Iterator[ObjectMeta]:
+        self._check_root()  # of a folder that is gone, an empty list is the library's answer
         with noticing_outage(expects_it=True):
             for batch in obstore.list(self._store, prefix=prefix):
                 yield from batch

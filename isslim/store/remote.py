@@ -15,7 +15,9 @@ from isslim.store.errors import StorageUnavailable
 
 CONNECT_SECONDS = 3.0
 """After which an address that does not answer at all is given up."""
-_NO_BUCKET = "there is no such bucket or folder"
+NO_BUCKET = "there is no such bucket or folder"
+_SIGNS = ("NoSuchBucket", "ContainerNotFound", "specified bucket does not exist")
+"""In the answers of S3, Azure and Google where the bucket is missing, and not a file in it."""
 ALLOW_HTTP = ("AWS_ALLOW_HTTP", "GOOGLE_ALLOW_HTTP", "AZURE_ALLOW_HTTP")
 S3_VARIABLES = {
     "AWS_ACCESS_KEY_ID": "name of the key",
@@ -73,14 +75,15 @@ def noticing_outage(*, expects_it: bool = False) -> Iterator[None]:
         expects_it: what is missing is a bucket, as no single file is asked for.
 
     Raises:
-        StorageUnavailable: when it refuses, is too slow or cannot be reached.
+        StorageUnavailable: when it refuses, is too slow or cannot be reached, or says that there is
+            no such bucket: that says nothing of a file.
         FileNotFoundError: when a file is missing.
     """
     try:
         yield
     except FileNotFoundError as error:
-        if expects_it:
-            raise StorageUnavailable(_NO_BUCKET) from error
+        if expects_it or _names_the_bucket(str(error)):
+            raise StorageUnavailable(NO_BUCKET) from error
         raise
     except AlreadyExistsError:
         raise
@@ -88,10 +91,14 @@ def noticing_outage(*, expects_it: bool = False) -> Iterator[None]:
         raise StorageUnavailable(_reason(str(error))) from error
 
 
+def _names_the_bucket(text: str) -> bool:
+    return any(each in text for each in _SIGNS)
+
+
 def _reason(text: str) -> str:
     """What failed, without the address of the storage, its answers and the library's own view."""
-    if "NoSuchBucket" in text:
-        return _NO_BUCKET
+    if _names_the_bucket(text):
+        return NO_BUCKET
     status = re.search(r"non-2xx status code: (\d{3}[^:\n]*)", text)
     if status is not None:
         return f"it answers {status[1].strip()}"

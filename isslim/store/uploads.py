@@ -124,6 +124,7 @@ class UploadStore:
         try:
             os.utime(self._artifacts.folder / _name(upload.sha256))
         except FileNotFoundError:
+            self._artifacts.check_readable()
             return False
         return True
 

@@ -30,6 +30,7 @@ from isslim.store.listing import LISTING_SECONDS, PATIENCE_SECONDS, RemoteListin
 from isslim.store.remote import S3_VARIABLES
 from isslim.store.settings import StoreSettings
 from isslim.store.uploads import UploadStore
+from isslim.types.jobs import UploadRef
 from tests.backends import Backend
 from tests.conftest import Published
 from tests.service.copies import publish_as
@@ -303,9 +304,24 @@ def test_wrong_key_is_named_without_what_the_storage_says(
 ) -> None:
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "another")
     settings = StoreSettings(home=tmp_path, artifacts_url=f"s3://{BUCKET}/x")
-    with pytest.raises(StorageUnavailable, match="answers 403 Forbidden") as found:
-        Artifacts(settings).check_readable()
-    assert str(object_storage.port) not in str(found.value)
+    artifacts, uploads = Artifacts(settings), UploadStore(settings)
+    (tmp_path / "file").write_bytes(b"1")
+    missing = UploadRef(sha256="0" * 64, filename="m.pt", size_bytes=1)
+    for attempt in (
+        artifacts.check_readable,
+        lambda: artifacts.exists("uploads/a"),
+        lambda: artifacts.names("uploads"),
+        lambda: artifacts.copy_in("uploads/a", tmp_path / "file"),
+        lambda: artifacts.copy_out("uploads/a", tmp_path / "copy"),
+        lambda: artifacts.delete(["uploads/a"]),
+        lambda: artifacts.delete(["uploads/a", "uploads/b"]),
+        lambda: uploads.renew(missing),
+        lambda: uploads.fetch(missing, tmp_path),
+        lambda: BundleStore(settings).open("0" * 16),
+    ):
+        with pytest.raises(StorageUnavailable, match="answers 403 Forbidden") as found:
+            attempt()
+        assert str(object_storage.port) not in str(found.value)
 
 
 @pytest.mark.slow
@@ -313,8 +329,32 @@ def test_bucket_that_is_not_there_is_named_as_such(
     object_storage: ObjectStorage, tmp_path: Path
 ) -> None:
     settings = StoreSettings(home=tmp_path, artifacts_url="s3://nowhere/x")
-    with pytest.raises(StorageUnavailable, match="no such bucket"):
-        Artifacts(settings).check_readable()
+    artifacts, uploads = Artifacts(settings), UploadStore(settings)
+    for attempt in (
+        artifacts.check_readable,
+        lambda: artifacts.exists("uploads/a"),
+        lambda: artifacts.names("uploads"),
+        lambda: artifacts.copy_out("uploads/a", tmp_path / "copy"),
+        lambda: artifacts.delete(["uploads/a"]),
+        lambda: artifacts.delete(["uploads/a", "uploads/b"]),
+        lambda: uploads.fetch(UploadRef(sha256="0" * 64, filename="m", size_bytes=1), tmp_path),
+        lambda: BundleStore(settings).open("0" * 16),
+    ):
+        with pytest.raises(StorageUnavailable, match="no such bucket"):
+            attempt()
+
+
+def test_uploads_of_a_folder_that_is_away_are_not_said_to_be_gone(tmp_path: Path) -> None:
+    settings = StoreSettings(home=tmp_path)
+    uploads = UploadStore(settings)
+    missing = UploadRef(sha256="0" * 64, filename="m", size_bytes=1)
+    assert not uploads.renew(missing)
+    with pytest.raises(NotFound):
+        uploads.fetch(missing, tmp_path)
+    shutil.rmtree(tmp_path / "artifacts")
+    for attempt in (lambda: uploads.renew(missing), lambda: uploads.fetch(missing, tmp_path)):
+        with pytest.raises(StorageUnavailable, match="its folder"):
+            attempt()
 
 
 def test_half_bundle_in_remote_storage_is_none(
