@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from statistics import fmean, stdev
@@ -16,8 +17,11 @@ from starlette.types import Message
 
 from isslim.service.context import AppContext
 from isslim.service.main import create_app
+from isslim.service.serving.registry import LOOK_SECONDS
+from isslim.service.text_trials import repeatable_texts
 from isslim.settings.service import ServiceSettings
 from tests.conftest import OBJECTS, SUBJECTS, VERBS, Published
+from tests.service.copies import publish_as
 from tests.service.test_aliases import ask, put
 from tests.service.test_routes import problem
 
@@ -224,3 +228,50 @@ def test_report_says_in_words_what_was_found(client: TestClient) -> None:
     lines = client.get("/aliases/prod/shadow").json()["lines"]
     assert lines[0].endswith(": 2 requests compared")
     assert lines[-1] == "- rule (change below 0.02 on 500 requests): undecided"
+
+
+def test_trial_whose_candidate_was_deleted_says_so_in_one_line(
+    client: TestClient, published: Published, caplog: pytest.LogCaptureFixture
+) -> None:
+    home = published.settings.home
+    other = publish_as("other", published, home)
+    put(client, "prod", model="tiny", variant="original", shadow={"model": other, "share": 1})
+    each_compared(client, TEXTS[:1])
+    assert not trial(client)["is_gone"]
+    shutil.rmtree(home / "artifacts" / "bundles" / other)  # no request, which would be refused
+    time.sleep(2 * LOOK_SECONDS)
+    each_compared(client, TEXTS[1:4])
+    told = [each for each in caplog.records if each.name == "service.trials"]
+    assert [each.getMessage() for each in told] == [
+        f"the trial of 'prod' compares nothing: the model {other}:compressed-int8 of its shadow "
+        "was deleted"
+    ]
+    assert [each.exc_info for each in told] == [None]
+    found = client.get("/aliases/prod/shadow").json()
+    assert found["trials"][0]["is_gone"]
+    assert (found["trials"][0]["requests"], found["trials"][0]["failed"]) == (1, 3)
+    assert found["lines"][1].startswith("- its model was deleted")
+
+
+def test_trial_whose_own_model_was_deleted_meanwhile_says_so_in_one_line(
+    client: TestClient, published: Published, caplog: pytest.LogCaptureFixture
+) -> None:
+    home = published.settings.home
+    own = publish_as("own", published, home)
+    put(client, "prod", model=own, variant="original", shadow={"model": "tiny", "share": 1})
+    context: AppContext = client.app.state.context  # type: ignore[attr-defined]
+    alias = context.models.aliases.get("prod")
+    shutil.rmtree(home / "artifacts" / "bundles" / own)
+    assert alias.shadow is not None
+    assert client.portal is not None
+    repeatable = repeatable_texts(TEXTS[:1], "cpu", context.settings)
+    assert repeatable is not None
+    for _ in range(2):
+        client.portal.call(context.trials._compare, alias, alias.shadow, repeatable)
+    told = [each for each in caplog.records if each.name == "service.trials"]
+    assert [each.getMessage() for each in told] == [
+        f"the trial of 'prod' compares nothing: the model {own}:original of the alias was deleted"
+    ]
+    found = client.get("/aliases/prod/shadow").json()
+    assert (found["trials"][0]["failed"], found["trials"][0]["dropped"]) == (0, 2)
+    assert any("which was deleted" in line for line in found["lines"])

@@ -27,7 +27,9 @@ FEWEST = 20
 """Requests before a rule can be broken by their mean."""
 
 
-def trial_of(role: Role, candidate: Candidate, tally: Tally, *, is_text: bool) -> Trial:
+def trial_of(
+    role: Role, candidate: Candidate, tally: Tally, *, is_text: bool, is_gone: bool = False
+) -> Trial:
     """A trial as it stands.
 
     Args:
@@ -35,6 +37,7 @@ def trial_of(role: Role, candidate: Candidate, tally: Tally, *, is_text: bool) -
         candidate: that is tried.
         tally: what was found.
         is_text: whether it is a language model, whose log-probabilities are compared.
+        is_gone: whether its model was deleted.
     """
     change, ratio = _mean(tally, "change"), _mean(tally, "log_time_ratio")
     return Trial(
@@ -50,6 +53,7 @@ def trial_of(role: Role, candidate: Candidate, tally: Tally, *, is_text: bool) -
         time_ratio=ratio and _exponential(ratio),
         rule=candidate.rule,
         decision=candidate.rule and decide(candidate.rule, tally, change),
+        is_gone=is_gone,
     )
 
 
@@ -157,6 +161,8 @@ def _lines(trial: Trial, compared: Sequence[str], unit: str) -> list[str]:
     if trial.dropped:
         head += f", {trial.dropped:,} left out as others waited"
     lines = [head]
+    if trial.is_gone:
+        lines.append("- its model was deleted: nothing is compared any more; point the alias anew")
     if trial.role == "canary":
         what = f"{', '.join(compared)} are" if compared else "nothing is"
         lines.append(f"- {what} compared; of all other requests only failures count")

@@ -24,7 +24,7 @@ from isslim.service.serving.repeatable import Outcome, Repeatable
 from isslim.service.serving.trial_report import decide, report_of, trial_of
 from isslim.store.aliases import Author
 from isslim.store.comparisons import ComparisonStore, Key, Tally, key_of
-from isslim.store.errors import NotFound, StorageUnavailable, Unavailable
+from isslim.store.errors import CorruptBundle, NotFound, StorageUnavailable, Unavailable
 from isslim.types.kinds.language import LANGUAGE
 from isslim.types.schemas.aliases import Alias, Candidate, Target
 from isslim.types.schemas.trials import Role, TrialReport
@@ -65,6 +65,7 @@ class Trials:
         self._models, self._executor, self._admission = models, executor, admission
         self._metrics, self._comparisons = metrics, comparisons
         self._found: dict[Key, tuple[Alias, Candidate, Tally]] = {}
+        self._said: dict[str, tuple[int, str]] = {}
         self._running: set[asyncio.Task[None]] = set()
         self._writing: asyncio.Task[None] | None = None
         # One at a time: what is read for a decision holds what was written before.
@@ -131,11 +132,19 @@ class Trials:
                 candidate,
                 self._comparisons.read(key_of(alias, candidate)),
                 is_text=task == LANGUAGE.name,
+                is_gone=self._is_gone(candidate),
             )
             for role, candidate in roles
             if candidate is not None
         ]
         return report_of(alias, trials, task)
+
+    def _is_gone(self, target: Target) -> bool:
+        """Whether a model was deleted, by its owner or by hand; False where that is unknown now."""
+        try:
+            return not self._models.bundles.exists(target.model)
+        except StorageUnavailable:
+            return False
 
     async def _compare(self, alias: Alias, candidate: Candidate, repeatable: Repeatable) -> None:
         try:
@@ -145,11 +154,12 @@ class Trials:
                     other = await self._run(candidate, repeatable)
                 except PASSING:
                     raise
-                except Exception:
-                    _LOG.exception("%s failed where %s answered", candidate, alias.target)
-                    self._tally(alias, candidate).failed += 1
+                except Exception as fault:
+                    self._note_failed(alias, candidate, fault)
                     return
-        except Exception:  # of what the alias points at, or the queue: there is no comparison
+        except Exception as fault:  # of what the alias points at, or the queue
+            if isinstance(fault, NotFound):
+                self._say_gone(alias, alias.target, "the alias")
             self._drop(alias, candidate)
             return
         loop = asyncio.get_running_loop()
@@ -160,6 +170,42 @@ class Trials:
             return
         self._tally(alias, candidate).note(figures)
         self._metrics.observe(alias.alias, figures, is_text=own.log_prob is not None)
+
+    def _note_failed(self, alias: Alias, candidate: Candidate, fault: Exception) -> None:
+        """Counts a failure of a candidate; that it is gone is no fault of the program's.
+
+        Args:
+            alias: as it was asked.
+            candidate: of it.
+            fault: that it failed with.
+        """
+        self._tally(alias, candidate).failed += 1
+        if isinstance(fault, NotFound):
+            role = "its canary" if candidate == alias.canary else "its shadow"
+            self._say_gone(alias, candidate.target, role)
+        elif isinstance(fault, CorruptBundle):
+            _LOG.error("the trial of '%s' failed: %s", alias.alias, fault)
+        else:
+            said = "%s failed where %s answered"
+            _LOG.error(said, candidate, alias.target, exc_info=fault)
+
+    def _say_gone(self, alias: Alias, target: Target, role: str) -> None:
+        """Says in the log that a model of a trial was deleted, once for an alias as it is.
+
+        Args:
+            alias: as it was asked.
+            target: that is gone.
+            role: of it.
+        """
+        if self._said.get(alias.alias) == (alias.version, role):
+            return
+        self._said[alias.alias] = (alias.version, role)
+        _LOG.warning(
+            "the trial of '%s' compares nothing: the model %s of %s was deleted",
+            alias.alias,
+            target,
+            role,
+        )
 
     async def _run(self, target: Target, repeatable: Repeatable) -> Outcome:
         deadline = time.monotonic() + RUN_SECONDS

@@ -53,6 +53,11 @@ class Trial(BaseModel):
     decision: Decision | None = Field(
         description="by the rule; null: there is none", examples=["undecided"]
     )
+    is_gone: bool = Field(
+        default=False,
+        description="whether its model was deleted: nothing is compared any more",
+        examples=[False],
+    )
 
 
 class TrialReport(BaseModel):
