@@ -22,7 +22,7 @@ from tests.service.page.conftest import Seen, watched
 from tests.service.served import served, wait_for
 
 pytestmark = pytest.mark.slow
-ENDED = 90_000
+ENDED = 240_000
 """Milliseconds that a small job may take on a busy host."""
 
 
