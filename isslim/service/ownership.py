@@ -14,7 +14,8 @@ from fastapi import Depends, Request
 from isslim.service.access.caller import Caller, caller_of
 from isslim.service.context import AppContext
 from isslim.service.problems import RequestError
-from isslim.store.errors import InUse, NotFound
+from isslim.store.aliases import MAX_TRIES
+from isslim.store.errors import BeingChanged, InUse, NotFound
 from isslim.store.owners import NOBODY
 from isslim.store.queue import job_id_of
 from isslim.store.quotas import Kind, Quota, Work
@@ -239,20 +240,23 @@ def admit_alias(context: AppContext, caller: Caller, alias: str) -> None:
 
     Raises:
         QuotaExceeded: when it is one too many.
+        BeingChanged: when others delete it each time.
         RequestError: (not-owner) when it is another's, or would take requests from another's model.
     """
     if caller.name is None:
         return
-    if context.models.names.alias(alias) is None:
-        require_name(context, caller, alias)
-        work = Work("alias", frozenset([alias]))
-        context.owners.admit(caller.name, work, _quota(context, caller))
-    # In any case, and last: another key may have made it a moment ago.
-    owner = context.owners.owner_of("alias", alias)
-    if owner is None and context.models.names.alias(alias) is None:
-        admit_alias(context, caller, alias)  # it was deleted in between
-    else:
-        _require(caller, owner, f"the alias '{alias}'")
+    for _ in range(MAX_TRIES):
+        if context.models.names.alias(alias) is None:
+            require_name(context, caller, alias)
+            work = Work("alias", frozenset([alias]))
+            context.owners.admit(caller.name, work, _quota(context, caller))
+        # In any case, and last: another key may have made it a moment ago.
+        owner = context.owners.owner_of("alias", alias)
+        if owner is not None or context.models.names.alias(alias) is not None:
+            _require(caller, owner, f"the alias '{alias}'")
+            return
+        # It was deleted in between.
+    raise BeingChanged(alias)
 
 
 def keep_alias(context: AppContext, caller: Caller, alias: str) -> None:

@@ -33,6 +33,7 @@ from isslim.service.form_errors import form_error
 from isslim.service.request_id import request_id
 from isslim.store.errors import (
     BadCursor,
+    BeingChanged,
     CorruptBundle,
     EmptyUpload,
     InspectionsExceeded,
@@ -93,6 +94,7 @@ TABLE: dict[type[Exception], tuple[int, str, str]] = {
     InspectionsExceeded: (429, "too-many-inspections", "The key has too many inspections"),
     QuotaExceeded: (403, "quota-exceeded", "The key has too much"),
     OutOfSpace: (507, "out-of-space", "The disk is full"),
+    BeingChanged: (503, "alias-being-changed", "Others change the alias at the same time"),
     Unavailable: (503, "database-unavailable", "The database does not answer"),
     StorageUnavailable: (503, "storage-unavailable", "The storage cannot be read"),
     TextRefused: (422, "text-refused", "The text cannot be read"),
@@ -256,7 +258,7 @@ def _methods(request: Request) -> list[str]:
 
 def _answered(request: Request, error: Exception) -> Response:
     # One that is not in the tables goes on to the server's log.
-    if isinstance(error, Unavailable):
+    if isinstance(error, Unavailable) and not isinstance(error, BeingChanged):
         _LOG.warning("the database does not answer: %s", error.reason)
     return answer(request.scope["path"], _noted(request.scope, problem_of(error)))
 

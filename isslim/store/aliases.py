@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
 from isslim.store.comparisons import COMPARISONS
-from isslim.store.errors import NotFound, NothingEarlier, Unavailable
+from isslim.store.errors import BeingChanged, NotFound, NothingEarlier
 from isslim.store.tables import ALIASES, METADATA, OWNERS
 from isslim.types.schemas.aliases import Action, Alias, AliasChange, AliasState, Target
 
@@ -223,7 +223,7 @@ class AliasStore:
                 return self._try(alias, edit, author, action)
             except IntegrityError:
                 continue  # another change came first
-        raise Unavailable(f"the alias '{alias}' is being changed by others all the time")
+        raise BeingChanged(alias)
 
     def _try(self, alias: str, edit: Edit, author: Author, action: Action) -> bool:
         with self._engine.begin() as connection:

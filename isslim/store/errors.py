@@ -14,7 +14,8 @@ StoreError
 |   `-- InspectionsExceeded  of inspections, which end within seconds
 |-- OutOfSpace          the disk is full; partial files are removed
 |-- Unavailable         the database does not answer now; it may in a moment
-|   `-- DamagedDatabase  its file is damaged
+|   |-- DamagedDatabase  its file is damaged
+|   `-- BeingChanged    others change an alias all the time
 |-- StorageUnavailable  uploads and bundles cannot be read now
 |-- BadCursor           a page of a list does not begin there
 |-- AnotherRelease      a record holds what this release does not know
@@ -156,6 +157,15 @@ class DamagedDatabase(Unavailable):
             f"the database is damaged ({reason}): stop service and workers, move ISS_HOME away and "
             "restore a backup into a new one (isslim restore)",
         )
+
+
+class BeingChanged(Unavailable):
+    """An alias is changed by others each time that this change is tried."""
+
+    def __init__(self, alias: str) -> None:
+        said = f"the alias '{alias}' is made, moved or deleted by others all the time"
+        super().__init__(said)
+        self.args = (f"{said}: nothing was changed; send the request again",)
 
 
 class StorageUnavailable(StoreError):

@@ -18,6 +18,7 @@ from httpx import Response
 
 from isslim.compress.worker.garbage import Keep, Stores, collect_garbage
 from isslim.compress.worker.publication import promote, tell_of_alias
+from isslim.service.context import AppContext
 from isslim.service.main import create_app
 from isslim.service.ownership import admit_alias, keep_alias
 from isslim.service.problems import RequestError
@@ -321,6 +322,28 @@ def test_an_alias_that_another_key_makes_at_the_same_time_stays_its(house: House
         connection.execute(OWNERS.update().values(at=long_ago))
     assert house.ask("ben", "PUT", "/aliases/new", json={"model": "tiny"}).status_code == 200
     assert house.ask("eve", "GET", "/aliases/new").json()["owner"] == "ben"
+
+
+def test_an_alias_that_others_delete_each_time_ends_the_request(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    context: AppContext = house.client.app.state.context  # type: ignore[attr-defined]
+    admit, asked = context.owners.admit, []
+
+    def deleted_behind(owner: str, work: Work, quota: Quota) -> None:
+        """Another process deletes what was claimed, before it is looked whose it is."""
+        admit(owner, work, quota)
+        asked.append(work.ids)
+        context.owners.forget("alias", "new")
+
+    monkeypatch.setattr(context.owners, "admit", deleted_behind)
+    refused = house.ask("ann", "PUT", "/aliases/new", json={"model": "tiny"})
+    assert (refused.status_code, refused.json()["type"]) == (503, "alias-being-changed")
+    assert "'new' is made, moved or deleted by others all the time" in refused.json()["detail"]
+    assert int(refused.headers["retry-after"]) > 0
+    assert 1 < len(asked) <= 20
+    monkeypatch.undo()
+    assert house.ask("ann", "PUT", "/aliases/new", json={"model": "tiny"}).status_code == 200
 
 
 def test_an_alias_takes_no_requests_from_anothers_model(house: House, published: Published) -> None:
