@@ -29,6 +29,7 @@ class ObjectStorage:
 
     Attributes:
         port: of the protocol S3, on 127.0.0.1.
+        filer_port: of its list of files, where a bucket is a folder.
     """
 
     def __init__(self) -> None:
@@ -38,6 +39,7 @@ class ObjectStorage:
         self._program = program
         # Each of its four parts has a port for HTTP and one for gRPC.
         *self._others, self.port = _free_ports(8)
+        self.filer_port = self._others[4]
 
     def variables(self, port: int | None = None) -> dict[str, str]:
         """The environment of a process that uses it.

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
+import shutil
 import subprocess
 import tomllib
 from pathlib import Path
@@ -12,8 +14,11 @@ from typing import Any
 import pytest
 import yaml
 
+from benchmarks.cluster.object_storage import BUCKET, ObjectStorage
+from isslim.demo.ports import free_port
 from isslim.settings.environment import GROUPS, variable_of
 from tests.deploy.programs import ROOT, program
+from tests.service.served import served
 
 FILE = ROOT / "docker-compose.yml"
 EXAMPLE = ROOT / ".env.example"
@@ -127,6 +132,36 @@ def test_settings_are_known_and_images_have_the_version() -> None:
     assert f"ARG VERSION={version}\n" in dockerfile
     for label in ("version", "revision", "licenses", "title", "description"):
         assert f"org.opencontainers.image.{label}=" in dockerfile
+
+
+def health_check(dockerfile: Path, ports: dict[str, int], **variables: str) -> int:
+    """The exit status of the first check that a Dockerfile names, at other ports."""
+    (found, *_) = re.findall(r"^ +CMD (\[.*\])$", dockerfile.read_text(), re.MULTILINE)
+    command = [str(each) for each in json.loads(found)]
+    assert command[0] == "bash"  # a Python takes a hundred times as long, every five seconds
+    for name, port in ports.items():
+        assert name in command[2]
+        command[2] = command[2].replace(name, str(port))
+    return subprocess.run(command, env=os.environ | variables, stderr=subprocess.DEVNULL).returncode
+
+
+def test_service_is_healthy_while_it_is_ready(tmp_path: Path) -> None:
+    service = served(tmp_path / "home", {})
+    with service as url:
+        port = {"8000": int(url.rpartition(":")[2])}
+        assert health_check(ROOT / "Dockerfile", port) == 0
+        shutil.rmtree(tmp_path / "home" / "artifacts")
+        assert health_check(ROOT / "Dockerfile", port) == 1
+    assert health_check(ROOT / "Dockerfile", port) == 1
+
+
+@pytest.mark.slow
+def test_storage_is_healthy_once_it_has_its_bucket(object_storage: ObjectStorage) -> None:
+    ports = {"8333": object_storage.port, "8888": object_storage.filer_port}
+    for bucket, status in ((BUCKET, 0), ("another", 1)):
+        assert health_check(ROOT / "deploy/cluster/Dockerfile", ports, BUCKET=bucket) == status
+    ports["8333"] = free_port()
+    assert health_check(ROOT / "deploy/cluster/Dockerfile", ports, BUCKET=BUCKET) == 1
 
 
 def test_service_and_worker_share_one_volume() -> None:
