@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import mimetypes
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -13,6 +12,8 @@ from pathlib import Path
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import RedirectResponse
 from starlette.exceptions import HTTPException
+
+from isslim.service.squeezing import squeezed, squeezed_style
 
 router = APIRouter(include_in_schema=False)
 FOLDER = Path(__file__).parent.parent / "web"
@@ -65,27 +66,6 @@ def page_files() -> Mapping[str, PageFile]:
             etag = f'W/"{hashlib.sha256(content).hexdigest()[:16]}"'
             found[path.relative_to(FOLDER).as_posix()] = PageFile(content, kind, etag)
     return found
-
-
-_JOINED = re.compile(r"(?<=[(\[{,])\n|(?<==>)\n|(?<=>)\n(?=[<$])|\n(?=[.?:&|+)\]}])")
-"""Ends of lines that mean nothing: code goes on, or an element follows another."""
-
-
-def squeezed(text: str) -> str:
-    """A script without remarks and without indentation.
-
-    Both are for those who read the files: a tenth of what would be sent. A line stays one where its
-    end means something: not within brackets, before an operator, or between two elements. A remark
-    behind code is one that holds no quotes.
-    """
-    lines = (re.sub(r"(?<=[;,{]) // [^'\"`]*$", "", line.strip()) for line in text.splitlines())
-    whole = "\n".join(line for line in lines if line and not line.startswith("//")) + "\n"
-    return _JOINED.sub("", whole)
-
-
-def squeezed_style(text: str) -> str:
-    """A style sheet as `squeezed`, and without the spaces around what separates."""
-    return re.sub(r"(?<=[:;,{]) | (?=\{)|;? (?=\})|(?<=\})\n(?=.)", "", squeezed(text))
 
 
 _SQUEEZED = {".js": squeezed, ".css": squeezed_style}

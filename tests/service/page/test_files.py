@@ -12,7 +12,8 @@ import pytest
 from fastapi.testclient import TestClient
 
 from isslim.service.main import create_app
-from isslim.service.routes.page import FOLDER, page_files, squeezed, squeezed_style
+from isslim.service.routes.page import FOLDER, page_files
+from isslim.service.squeezing import squeezed, squeezed_style
 from isslim.settings.service import ServiceSettings
 from isslim.types.kinds.registry import kinds
 from tests.conftest import Published
@@ -59,15 +60,39 @@ def test_page_is_small() -> None:
     assert sum(len(gzip.compress(file.content, 5)) for file in sent.values()) < MAX_BYTES
 
 
-def test_what_is_left_out_is_for_readers_alone() -> None:
-    text = "// a remark\n  const a = `x\n    y`; // another\n\nconst b = 'p; // q';\n"
-    assert squeezed(text) == "const a = `x\ny`;\nconst b = 'p; // q';\n"
-    code = "const a = [\n  b(\n    c,\n  ),\n]\n  .map((d) =>\n    e);\nf();\n"
-    assert squeezed(code) == "const a = [b(c,),].map((d) =>e);\nf();\n"
-    assert squeezed("html`<p>\n  <b>x y</b>\n  z</p>`;\n") == "html`<p><b>x y</b>\nz</p>`;\n"
-    assert squeezed("import {\n  a,\n  b,\n} from './x.js';\n") == "import {a,b,} from './x.js';\n"
-    style = "main > a, b :hover { margin: 0 1px; content: '\\2713  '; }\n"
-    assert squeezed_style(style) == "main > a,b :hover{margin:0 1px;content:'\\2713  '}\n"
+@pytest.mark.parametrize(
+    ("written", "sent"),
+    [
+        ("// a remark\n  const a = `x\n    y`; // another\n\nconst b = 'p; // q';\n",
+         "const a=`x\ny`;const b='p; // q';\n"),
+        ("const a = [\n  b(\n    c,\n  ),\n]\n  .map((d) =>\n    e);\nf();\n",
+         "const a=[b(c)].map((d)=>e);f();\n"),
+        ("html`<p>\n  <b>x y</b>\n  z, ( a )</p>`;\n", "html`<p><b>x y</b>\nz, ( a )</p>`;\n"),
+        ("import {\n  a,\n  b,\n} from './x.js';\n", "import{a,b}from'./x.js';\n"),
+        ("const a = b - -1 + +c + d / e;\n", "const a=b- -1+ +c+d/e;\n"),
+        ("const [, , a] = /[/'`{ ] \\/ x/.exec(b) || [];\n",
+         "const[,,a]=/[/'`{ ] \\/ x/.exec(b)||[];\n"),
+        ("f(`a ${b ? `c ${ { d: 1 } } e` : ''} $f`);\n", "f(`a ${b?`c ${{d:1}} e`:''} $f`);\n"),
+        ("if (a) {\n  b();\n} else {\n  return 'x';\n}\nc();\n",
+         "if(a){b()}else{return'x'}\nc();\n"),
+    ],
+)  # fmt: skip
+def test_what_is_left_out_is_for_readers_alone(written: str, sent: str) -> None:
+    assert squeezed(written) == sent
+
+
+def test_style_is_sent_without_what_separates() -> None:
+    style = (
+        "/* a */\nmain > a, b :hover { margin: 0 1px; content: '\\2713  '; }\nb {\n  top: 0;\n}\n"
+    )
+    sent = "main > a,b :hover{margin:0 1px;content:'\\2713  '}b{top:0}\n"
+    assert squeezed_style(style) == sent
+
+
+@pytest.mark.parametrize("script", ["a = 'x;\n", "a = `x ${b} y;\n", "a = `x ${b;\n", "{"])
+def test_script_without_an_end_is_refused(script: str) -> None:
+    with pytest.raises(ValueError, match=r"no end|ends within"):
+        squeezed(script)
 
 
 @pytest.mark.parametrize("path", OWN, ids=lambda path: str(path.relative_to(FOLDER)))
