@@ -45,14 +45,14 @@ async function refused(response) {
   return new Refusal(response.status, found, response.headers.get('retry-after'));
 }
 
-async function send(method, path, { json, accept, signal, more } = {}) {
+async function send(method, path, { json, body = JSON.stringify(json), accept, signal, more } = {}) {
   const sent = headers({ accept: accept || 'application/json', ...more });
-  if (json !== undefined) sent['content-type'] = 'application/json';
+  if (body) sent['content-type'] = 'application/json';
   const response = await fetch(address(path), {
     method,
     headers: sent,
     signal,
-    body: JSON.stringify(json), // none where there is none
+    body,
     credentials: 'omit',
   });
   if (!response.ok) throw await refused(response);

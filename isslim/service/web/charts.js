@@ -82,9 +82,11 @@ export function Axes({ box, x, y, xTicks, yTicks, xName, yName }) {
 
 // The limit that a loss has to keep to; of a budget of something else there is none.
 const Limit = ({ limit, metric, box, y }) =>
-  limit != null &&
-  html`<path class="budget" d=${`M${box.left} ${y}H${box.right}`} />
-    <text x=${box.right} y=${y - 7} text-anchor="end">${W.tradeoff.budget(change(metric, limit))}</text>`;
+  html`<g>${
+    limit != null &&
+    html`<path class="budget" d=${`M${box.left} ${y}H${box.right}`} />
+    <text x=${box.right} y=${y - 7} text-anchor="end">${W.tradeoff.budget(change(metric, limit))}</text>`
+  }</g>`;
 
 // A point that can be focused, and pressed where it does something; its name says all of it.
 export function Point({ name, act, children }) {

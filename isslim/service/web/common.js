@@ -2,12 +2,14 @@
 import { html, useEffect, useRef, useState } from './vendor/preact.js';
 import { W } from './words.js';
 
+// What is there only now and then keeps an element around it: where a component between others becomes
+// another element, or none, Preact 10.5 puts what is after it in front of what was before.
 export function Problem({ problem, again }) {
-  if (!problem) return null;
+  if (!problem) return html`<div></div>`;
   const network = problem instanceof TypeError;
   // Of a request, or of a job that failed.
   const issues = problem.errors || (problem.issues || []).map((detail) => ({ detail }));
-  return html`<div class="card problem" role="alert">
+  return html`<div><div class="card problem" role="alert">
     <h2>${network ? W.problem.network : problem.title || W.problem.here}</h2>
     <p>${network ? W.problem.networkText : problem.detail || problem.message}</p>
     ${
@@ -19,7 +21,7 @@ export function Problem({ problem, again }) {
     ${problem.after && html`<p>${W.problem.after(problem.after)}</p>`}
     ${problem.requestId && html`<p class="muted small">${W.problem.request} <code>${problem.requestId}</code></p>`}
     ${again && html`<button onClick=${again}>${W.again}</button>`}
-  </div>`;
+  </div></div>`;
 }
 
 // In place of a screen whose content is not there yet, or cannot be had.
@@ -117,11 +119,11 @@ export function useTitle(title) {
 
 // Remarks under a heading; nothing where there are none.
 export const List = ({ title, of, level = 'h3' }) =>
-  of.length > 0 && html`<${level}>${title}</${level}><ul>${of.map((each) => html`<li>${each}</li>`)}</ul>`;
+  html`<div>${of.length > 0 && html`<${level}>${title}</${level}><ul>${of.map((each) => html`<li>${each}</li>`)}</ul>`}</div>`;
 
 // Numbers stand on the right. A table that is wider than the screen scrolls by itself.
 export function Table({ label, head, rows, numbers = [] }) {
-  if (!rows.length) return null;
+  if (!rows.length) return html`<div></div>`;
   const side = (at) => (numbers.includes(at) ? 'number' : undefined);
   return html`<div class="scroll" tabindex="0" role="region" aria-label=${label}><table>
     <thead><tr>${head.map((each, at) =>

@@ -76,12 +76,13 @@ async function unzipped(buffer) {
   return found;
 }
 
+// As JSON: a number of 64 bits keeps all its digits.
 function nested(flat, shape, at = 0, depth = 0) {
-  if (depth === shape.length) return flat[at];
+  if (depth === shape.length) return String(flat[at]);
   const step = shape.slice(depth + 1).reduce((all, each) => all * each, 1);
-  return Array.from({ length: shape[depth] }, (_, index) =>
+  return `[${Array.from({ length: shape[depth] }, (_, index) =>
     nested(flat, shape, at + index * step, depth + 1),
-  );
+  )}]`;
 }
 
 function array(name, bytes) {
@@ -100,10 +101,15 @@ function array(name, bytes) {
   const [width, reader] = NUMBERS[kind];
   const count = shape.reduce((all, each) => all * each, 1);
   const flat = Array.from({ length: count }, (_, at) => {
-    const value = Number(view[reader](start + length + at * width, order !== '>'));
+    const value = view[reader](start + length + at * width, order !== '>');
     return kind === 'f2' ? half(value) : kind === 'b1' ? Boolean(value) : value;
   });
-  return { shape, value: nested(flat, shape) };
+  return { shape, text: nested(flat, shape) };
+}
+
+// Of a file that ends too early or was damaged, whatever it is that fails in reading it.
+function whole(problem) {
+  throw problem.constructor === Error ? problem : new Error(W.graph.noNpz);
 }
 
 // The runs of a file of recorded inputs: `<input>`, or `<run>/<input>`; targets are left out.
@@ -194,18 +200,20 @@ const shapeOf = (value) => (Array.isArray(value) ? [value.length, ...shapeOf(val
 export function TryGraph({ id, manifest }) {
   const address = route('models', id);
   const [described, missing, again] = useLoaded(() => get(`/v2${address}`), [id]);
-  const [runs, setRuns] = useState([]);
+  const [[runs, place], setRuns] = useState([[], 0]);
   const [inputs, setInputs] = useState({});
   const [variants, setVariants] = useState(usualVariants(manifest.variants));
   const [state, setState] = useState({});
   const take = (found, at) => {
-    setRuns(found);
-    setInputs(Object.fromEntries(Object.entries(found[at] || {}).map(([name, each]) => [name, each.value])));
+    setRuns([found, at]);
+    const long = ([name, each]) => [name, { ...each, long: each.text.length > LONG }];
+    setInputs(Object.fromEntries(Object.entries(found[at] || {}).map(long)));
+    setState({});
   };
   const read = async (load) => {
     try {
-      take(await readRuns(await load()), 0);
-      setState({});
+      const loaded = await load();
+      take(await readRuns(loaded).catch(whole), 0);
     } catch (problem) {
       setState({ problem });
     }
@@ -215,18 +223,29 @@ export function TryGraph({ id, manifest }) {
     if (manifest.files.some((each) => each.path === 'samples.npz')) sample();
   }, [id]);
   const typed = (name, text) => {
+    let shape;
     try {
-      setInputs({ ...inputs, [name]: JSON.parse(text) });
-      setState({});
+      shape = shapeOf(JSON.parse(text));
     } catch {
-      setState({ problem: new Error(W.graph.noJson(name)) });
+      /* not yet */
     }
+    setInputs({ ...inputs, [name]: { text, shape } });
+    setState({});
   };
   const run = async (event) => {
     event.preventDefault();
+    const given = Object.entries(inputs).filter(([, each]) => each.text.trim());
+    const wrong = given.find(([, each]) => !each.shape);
+    if (wrong) {
+      setState({ problem: new Error(W.graph.noJson(wrong[0])) });
+      return;
+    }
     setState({ busy: true });
+    // As it was written: read and written again, a large whole number would be another.
+    const texts = given.map(([name, each]) => `${JSON.stringify(name)}:${each.text}`);
+    const body = `{"inputs":{${texts}},"variants":${JSON.stringify(variants)}}`;
     try {
-      setState({ found: await post(`${address}/run`, { inputs, variants }) });
+      setState({ found: await post(`${address}/run`, undefined, { body }) });
     } catch (problem) {
       setState({ problem });
     }
@@ -240,7 +259,7 @@ export function TryGraph({ id, manifest }) {
       html`<code>${each.name}</code>`,
       each.datatype,
       each.shape.map((size) => (size < 0 ? W.graph.any : size)).join(' \u00d7 '),
-      shapeOf(inputs[each.name]).join(' \u00d7 ') || '\u2013',
+      ((inputs[each.name] || {}).shape || []).join(' \u00d7 ') || '\u2013',
     ])} />
     <p class="row wrap"><button onClick=${sample}>${W.graph.sample}</button>
       <label class="button">${W.graph.file}<input class="unseen" type="file" accept=".npz" onChange=${(
@@ -248,16 +267,16 @@ export function TryGraph({ id, manifest }) {
       ) => event.target.files[0] && read(() => event.target.files[0].arrayBuffer())} /></label>
       ${
         runs.length > 1 &&
-        html`<label>${W.graph.run}<select onChange=${(event) => take(runs, Number(event.target.value))}>
+        html`<label>${W.graph.run}<select value=${place} onChange=${(event) => take(runs, Number(event.target.value))}>
         ${runs.map((_, at) => html`<option value=${at}>${at + 1}</option>`)}</select></label>`
       }</p>
     <form onSubmit=${run}>
       ${described.inputs.map(({ name }) => {
-        const text = name in inputs ? JSON.stringify(inputs[name]) : '';
-        return text.length > LONG
+        const { text, long } = inputs[name] || {};
+        return long
           ? html`<p class="muted small"><code>${name}</code> ${W.graph.long}</p>`
           : html`<label class="field"><span><code>${name}</code> ${W.graph.json}</span><textarea class="code" rows="2" spellcheck="false"
-              value=${text} onChange=${(event) => typed(name, event.target.value)}></textarea></label>`;
+              value=${text || ''} onInput=${(event) => typed(name, event.target.value)}></textarea></label>`;
       })}
       <div class="row wrap"><${Variants} all=${manifest.variants.map((each) => each.name)} chosen=${variants} choose=${setVariants} />
         <button class="primary" disabled=${state.busy}>${state.busy ? W.graph.busy : W.graph.begin}</button></div></form>

@@ -98,7 +98,7 @@ function Begin({ models, start, again, current }) {
   const [chosen, setChosen] = useState({ name: start || '', target: '', role: 'shadow', share: 0.1 });
   const [problem, setProblem] = useState(null);
   const target = choices.find((each) => each.key === chosen.target) || choices[0];
-  if (!target) return null;
+  if (!target) return html`<div></div>`;
   const submit = async (event) => {
     event.preventDefault();
     const asked = { model: target.model.id, variant: target.variant.name };
@@ -120,7 +120,7 @@ function Begin({ models, start, again, current }) {
     (name, read = (value) => value) =>
     (event) =>
       setChosen({ ...chosen, [name]: read(event.target.value) });
-  return html`<h2>${current ? W.aliases.begin : W.aliases.make}</h2><form class="row wrap" onSubmit=${submit}>
+  return html`<div><h2>${current ? W.aliases.begin : W.aliases.make}</h2><form class="row wrap" onSubmit=${submit}>
     ${
       !current &&
       html`<label>${W.aliases.name}
@@ -135,7 +135,7 @@ function Begin({ models, start, again, current }) {
       ).map(([role, title]) => html`<option value=${role}>${title}</option>`)}</select></label>
       <label>${W.aliases.shareOf}<input type="number" min="0.01" max="1" step="0.01" value=${chosen.share} onInput=${set('share', Number)} /></label>`
     }
-    <button>${current ? W.aliases.beginIt : W.aliases.makeIt}</button></form><${Problem} problem=${problem} />`;
+    <button>${current ? W.aliases.beginIt : W.aliases.makeIt}</button></form><${Problem} problem=${problem} /></div>`;
 }
 
 async function load(id) {
