@@ -253,6 +253,29 @@ class Artifacts:
             if item["last_modified"].timestamp() <= limit
         )
 
+    def delete_old(self, names: list[str], seconds: float) -> None:
+        """Removes files that `older` has named, but for those that were written again since.
+
+        In remote storage that cannot be told: it has nothing like a rename.
+
+        Args:
+            names: of the files.
+            seconds: how long ago each was last written, at least.
+        """
+        if self.folder is None:
+            self.delete(names)
+            return
+        limit = self._clock.now() - seconds
+        for name in names:
+            path = self.folder / name
+            aside = path.with_name(f".{path.name}")  # what a kill leaves is named as old again
+            with suppress(FileNotFoundError):
+                path.rename(aside)
+                if aside.stat().st_mtime > limit:
+                    aside.rename(path)
+                else:
+                    aside.unlink()
+
     def _shown_time(self) -> float:
         """When the storage says that a file was written which is written now."""
         probe = f".clock-{secrets.token_hex(8)}"

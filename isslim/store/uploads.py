@@ -163,9 +163,9 @@ class UploadStore:
             marks = set(self._artifacts.names(_RENEWED)) - set(forgotten)
             needed = needed | {mark.removeprefix(f"{_RENEWED}/") for mark in marks}
             self._artifacts.delete(forgotten)
-        self._artifacts.delete(
-            [name for name in old if name.removeprefix("uploads/") not in needed]
-        )
+        unneeded = [name for name in old if name.removeprefix("uploads/") not in needed]
+        # A request may have sent or renewed one in between, and queues its job in a moment.
+        self._artifacts.delete_old(unneeded, older_than_seconds)
         if not self._arriving.is_dir():
             return
         limit = self._clock.now() - older_than_seconds

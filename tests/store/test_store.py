@@ -130,6 +130,23 @@ def test_upload_on_which_another_job_is_queued_is_recent_again(
     assert there() == set()
 
 
+def test_upload_that_is_asked_for_while_old_ones_are_removed_stays(tmp_path: Path) -> None:
+    settings = StoreSettings(home=tmp_path)
+    store, artifacts = UploadStore(settings), Artifacts(settings)
+    again, sent, gone = (
+        asyncio.run(store.save(pieces(each), "m")) for each in (b"again", b"sent", b"gone")
+    )
+    for path in (tmp_path / "artifacts" / "uploads").iterdir():
+        os.utime(path, (0, 0))
+    old = artifacts.older("uploads", 3600)
+    assert len(old) == 3
+    assert store.renew(again)
+    asyncio.run(store.save(pieces(b"sent"), "m"))
+    artifacts.delete_old(old, 3600)  # of a worker that has listed them before
+    assert (store.renew(again), store.renew(sent), store.renew(gone)) == (True, True, False)
+    assert len(artifacts.names("uploads")) == 2
+
+
 @pytest.mark.parametrize(
     "backend", [pytest.param("cluster", marks=pytest.mark.slow)], indirect=True
 )
