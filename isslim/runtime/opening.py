@@ -84,7 +84,9 @@ class OrtSession:
                 str(path), _options(threads, optimized), providers=_providers(device)
             )
         except _OPEN_FAULTS as fault:
-            raise GraphRefused(path, [str(fault)]) from fault
+            # Where the file lies here is nobody's business: whoever sent it knows it by its name.
+            told = " ".join(str(fault).replace(str(path), path.name).split())
+            raise GraphRefused(path, [told]) from fault
         if device != "cpu" and _PROVIDERS[device][0] not in self._session.get_providers():
             raise DeviceUnavailable(device, ["cpu"])
         self.integer = self._session.get_modelmeta().custom_metadata_map.get(PRECISION) == "int8"

@@ -48,7 +48,12 @@ from isslim.compress.kinds.graphs.recorded import recorded_runs
 from isslim.compress.kinds.graphs.running import outputs_of, temporary_file
 from isslim.compress.kinds.graphs.streams import returned_states, stream_of
 from isslim.compress.kinds.graphs.timed import timed_runs
-from isslim.compress.kinds.graphs.understanding import layers_of, understood
+from isslim.compress.kinds.graphs.understanding import (
+    layers_of,
+    refuse_not_finite,
+    refuse_ports,
+    understood,
+)
 from isslim.compress.kinds.graphs.verification import Verifier
 from isslim.compress.onnx.network import GraphNetwork
 from isslim.compress.onnx.normalise.preparing import PreparedGraph
@@ -108,6 +113,7 @@ class GraphTask(DistilsGraphs, ChoosesSizes, WritesKeptUnits, ModelTask[GraphNet
         self._began, path = time.monotonic(), graph.path
         self.path, self.recipe, self.metric = path, recipe, recipe.metric
         opset, self.original = known or understood(path)
+        refuse_not_finite(self.original)
         if not self.original.declaration().axes:
             raise NothingRemovable(
                 "no recurrent unit of the graph can be removed: its outputs would change their "
@@ -118,15 +124,8 @@ class GraphTask(DistilsGraphs, ChoosesSizes, WritesKeptUnits, ModelTask[GraphNet
         try:
             self._uploaded = GraphSession(path)
         except GraphRefused as refused:
-            raise RunsUnusable(f"ONNX Runtime cannot open the graph: {refused}") from refused
-        if strange := [
-            name
-            for name, (kind, _) in self._uploaded.outputs.items()
-            if not kind.startswith("tensor(")
-        ]:
-            raise GraphNotUnderstood(
-                f"outputs other than tensors cannot be compared: {', '.join(strange)}"
-            )
+            raise GraphNotUnderstood(f"ONNX Runtime cannot open the graph: {refused}") from refused
+        refuse_ports(self._uploaded)
         self.runs = recorded_runs(self._uploaded, self.original, calibration, held_out, recipe)
         refuse_unevaluated(recipe, self.runs.not_evaluated)
         refuse_selected(recipe)

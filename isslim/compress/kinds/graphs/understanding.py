@@ -6,11 +6,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from isslim.compress.errors import GraphNotUnderstood
+import numpy as np
+
+from isslim.compress.errors import BadWeights, GraphNotUnderstood
 from isslim.compress.ingest.limits import memory_for, time_for
 from isslim.compress.onnx.network import GraphNetwork
 from isslim.compress.onnx.normalise.onnx_reader import read_graph
 from isslim.compress.onnx.normalise.preparing import PreparedGraph, prepare
+from isslim.runtime.graphs.recorded_inputs import GraphInterface
 from isslim.types.inspection import LayerRecord
 
 Read = TypeVar("Read")
@@ -46,6 +49,46 @@ def understood(path: Path) -> tuple[int, GraphNetwork]:
         return model.opset_import[0].version, GraphNetwork.from_model(model)
 
     return _limited(read, path.stat().st_size)
+
+
+def refuse_ports(graph: GraphInterface) -> None:
+    """Refuses a graph whose outputs cannot be compared, on one input and another.
+
+    Raises:
+        GraphNotUnderstood: when it has no input, or an output that is no tensor.
+    """
+    if not graph.inputs:
+        raise GraphNotUnderstood(
+            "the graph has no inputs, so that every run of it gives the same outputs: export the "
+            "model with what its caller passes to it as inputs, and not as constants"
+        )
+    strange = [name for name, (kind, _) in graph.outputs.items() if not kind.startswith("tensor(")]
+    if strange:
+        raise GraphNotUnderstood(
+            f"outputs other than tensors cannot be compared: {', '.join(strange)}. Export the "
+            "model with the tensors that they are made of as outputs: for scikit-learn's "
+            "classifiers `options={'zipmap': False}`"
+        )
+
+
+def refuse_not_finite(network: GraphNetwork) -> None:
+    """Refuses weights that are NaN or infinite; ONNX Runtime may answer with numbers all the same.
+
+    Raises:
+        BadWeights: naming them.
+    """
+    bad = [
+        f"`{name}` has {count:,} values that are NaN or infinite"
+        for name, array in network.arrays().items()
+        if (count := int((~np.isfinite(array)).sum()))
+    ]
+    if bad:
+        raise BadWeights(
+            f"some of the graph's weights are NaN or infinite ({'; '.join(bad[:3])}"
+            f"{'; ...' if bad[3:] else ''}): the training diverged, or the file was damaged. "
+            "Export the model again, from a state whose weights are numbers",
+            bad,
+        )
 
 
 def layers_of(network: GraphNetwork) -> list[LayerRecord]:

@@ -107,8 +107,10 @@ class Verifier:
                 tolerance.
         """
         try:
-            onnx.checker.check_model(path, full_check=not uploaded)
-        except onnx.checker.ValidationError as error:
+            onnx.checker.check_model(path)
+            if not uploaded:
+                _check_shapes(path)
+        except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
             raise VerificationFailed(
                 f"ONNX's checker refuses {name}: {error}; nothing was published"
             ) from error
@@ -128,6 +130,20 @@ class Verifier:
         """The outputs of a graph in memory on the runs."""
         with temporary_session(with_wide_outputs(model)) as graph:
             return outputs_of(graph, self.runs, self.names)
+
+
+def _check_shapes(path: Path) -> None:
+    """Infers all shapes of a file; those that it declares for its outputs are the uploaded file's.
+
+    Those may be wrong, which ONNX Runtime only warns of.
+
+    Raises:
+        InferenceError: when operators do not fit one another.
+    """
+    model = onnx.load(path)
+    for port in model.graph.output:
+        port.type.tensor_type.ClearField("shape")
+    onnx.shape_inference.infer_shapes(model, check_type=True, strict_mode=True)
 
 
 def _checked(name: str, detail: str, error: float) -> CheckRecord:

@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import NodeProto
 
+from isslim.compress.errors import GraphNotUnderstood
 from isslim.compress.onnx.model.attributes import get_floats, get_int, get_string, get_strings
 from isslim.compress.onnx.model.split_model import Constant, given, label
 
@@ -29,6 +30,12 @@ OPERATORS = {"LSTM": 4, "GRU": 3, "RNN": 1}
 X, W, R, B, LENGTHS, H0, C0, P = range(8)
 """Positions of the inputs."""
 Direction = Literal["forward", "backward"]
+_DIRECTIONS: dict[str, tuple[Direction, ...]] = {
+    "forward": ("forward",),
+    "reverse": ("backward",),
+    "bidirectional": ("forward", "backward"),
+}
+"""Per value of the attribute `direction`."""
 
 # Activations that map zero to zero (with the default alpha and beta): only after these does a unit
 # without weights stay at zero.
@@ -124,21 +131,26 @@ class Cell:
 
 
 def view(node: NodeProto) -> Recurrent | None:
-    """The view of a node; None if it is not recurrent."""
+    """The view of a node; None if it is not recurrent.
+
+    Raises:
+        GraphNotUnderstood: when an attribute has a value or a type that the operators do not have.
+    """
     # An operator of another domain with the same name may compute anything.
     if node.op_type not in OPERATORS or node.domain not in ("", "ai.onnx"):
         return None
-    directions: dict[str, tuple[Direction, ...]] = {
-        "forward": ("forward",),
-        "reverse": ("backward",),
-        "bidirectional": ("forward", "backward"),
-    }
+    direction = get_string(node, "direction", "forward")
+    if direction not in _DIRECTIONS:
+        raise GraphNotUnderstood(
+            f"the direction of {node.op_type} '{label(node)}' is '{direction}': expected "
+            f"{', '.join(_DIRECTIONS)}. The file is damaged: export it again"
+        )
     return Recurrent(
         node,
         label(node),
         node.op_type,
         get_int(node, "hidden_size", 0),
-        directions[get_string(node, "direction", "forward")],
+        _DIRECTIONS[direction],
         node.op_type == "GRU" and bool(get_int(node, "linear_before_reset", 0)),
     )
 

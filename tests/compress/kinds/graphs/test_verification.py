@@ -54,3 +54,27 @@ def test_a_file_that_is_no_valid_graph_is_refused(tmp_path: Path) -> None:
     onnx.save(model, path)
     with pytest.raises(VerificationFailed, match="ONNX's checker refuses compressed"):
         Verifier.of(inputs(2), ["y"], 1).export(path, network, "compressed", uploaded=False)
+
+
+def test_a_file_whose_operators_do_not_fit_is_refused(tmp_path: Path) -> None:
+    path = layer_graph(tmp_path)
+    _, network = understood(path)
+    model = onnx.load(path)
+    (matrix,) = (each for each in model.graph.initializer if list(each.dims) == [12, 5])
+    matrix.CopyFrom(onnx.numpy_helper.from_array(np.zeros((11, 5), np.float32), matrix.name))
+    onnx.save(model, path)
+    with pytest.raises(VerificationFailed, match="ONNX's checker refuses compressed"):
+        Verifier.of(inputs(2), ["y"], 1).export(path, network, "compressed", uploaded=False)
+
+
+def test_a_wrong_size_that_the_uploaded_file_declares_for_an_output_fails_no_job(
+    tmp_path: Path,
+) -> None:
+    path = layer_graph(tmp_path)
+    model = onnx.load(path)
+    model.graph.output[0].type.tensor_type.shape.dim[2].dim_value = 7  # the matrix gives 5
+    onnx.save(model, path)
+    _, network = understood(path)
+    verifier = Verifier.of(inputs(2), ["y"], 1)
+    verifier.export(path, network, "original", uploaded=True)
+    assert verifier.export(path, network, "compressed", uploaded=False).error < TOLERANCE

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from onnx import helper
 
+from isslim.compress.errors import GraphNotUnderstood
 from isslim.compress.onnx.model.recurrent import H0, B, Cell, P, R, W, cell, tensors, view
 from tests.compress.onnx.drawing import BATCH, Builder
 from tests.compress.onnx.proving import run
@@ -134,3 +135,9 @@ def test_a_factor_makes_nothing_of_zero_and_an_offset_does(
     seen = view(helper.make_node("RNN", ["x"], ["y"], **more))
     assert seen is not None
     assert seen.not_zero_preserving() == culprit
+
+
+def test_a_direction_that_there_is_not_is_refused() -> None:
+    node = helper.make_node("GRU", ["x", "w", "r"], ["y"], name="g", direction="sideways")
+    with pytest.raises(GraphNotUnderstood, match="GRU 'g' is 'sideways': expected forward, rev"):
+        view(node)
