@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import zipfile
+from collections import Counter
 from collections.abc import Mapping
 from io import BytesIO
 from typing import Any
@@ -54,12 +55,24 @@ def read_npz(content: bytes, largest: int = MAX_BYTES) -> dict[str, NDArray[Any]
     Raises:
         BadArrays: when something else is in it, or more.
     """
+    if not zipfile.is_zipfile(BytesIO(content)):
+        what = (
+            "this is one array without a name, as `numpy.save` writes it"
+            if content.startswith(np.lib.format.MAGIC_PREFIX)
+            else f"this is no npz of arrays: {'no zip file' if content else 'it is empty'}"
+        )
+        raise BadArrays(f"{what}; expected what `numpy.savez(file, name=array)` writes")
     try:
         with zipfile.ZipFile(BytesIO(content)) as file:
             entries = file.infolist()
             strange = [entry.filename for entry in entries if not entry.filename.endswith(".npy")]
             if strange:
                 raise BadArrays(f"'{strange[0]}' in it is no array")
+            [(name, times), *_] = Counter(each.filename for each in entries).most_common(1) or [
+                ("", 0)
+            ]
+            if times > 1:
+                raise BadArrays(f"'{name}' is in it {times:,} times: one would hide the others")
             # What is allowed are arrays: the headers of any sensible number of them come on top.
             total = sum(entry.file_size for entry in entries)
             total -= HEADER_BYTES * min(len(entries), MANY)
@@ -84,6 +97,11 @@ def _array(file: zipfile.ZipFile, entry: zipfile.ZipInfo) -> NDArray[Any]:
             else np.lib.format.read_array_header_2_0
         )
         shape, _, kind = read_header(stream)
+        if kind.hasobject:
+            raise BadArrays(
+                f"'{entry.filename}' holds objects of Python, such as lists of unequal lengths, "
+                "and not numbers or texts"
+            )
         # An array is allocated by the size in its header, before it is read.
         if math.prod(shape) * kind.itemsize > entry.file_size:
             raise BadArrays(f"'{entry.filename}' is cut off")

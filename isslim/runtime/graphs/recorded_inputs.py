@@ -181,8 +181,8 @@ def read_numbered_runs(content: bytes, largest: int = MAX_BYTES) -> dict[int, Na
         largest: bytes that all arrays together may take in memory.
 
     Raises:
-        InputsRefused: when it is not an npz of arrays, is too large, or mixes names with and
-            without numbers.
+        InputsRefused: when it is not an npz of arrays, is too large, mixes names with and without
+            numbers, or has two arrays of one name for a run.
     """
     try:
         arrays = read_npz(content, largest)
@@ -200,7 +200,11 @@ def read_numbered_runs(content: bytes, largest: int = MAX_BYTES) -> dict[int, Na
         )
     runs: dict[int, NamedArrays] = {}
     for name, (number, own) in numbered.items():
-        runs.setdefault(int(number), {})[own] = arrays[name]
+        if own in runs.setdefault(int(number), {}):
+            raise InputsRefused(
+                [f"'{name}' is '{own}' of run {int(number)} once more: give every run its number"]
+            )
+        runs[int(number)][own] = arrays[name]
     return {number: runs[number] for number in sorted(runs)}
 
 

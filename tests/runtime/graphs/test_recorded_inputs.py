@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import zipfile
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -185,6 +187,42 @@ def test_file_of_more_than_is_allowed_is_refused_before_it_is_read() -> None:
 def test_names_of_all_kinds_are_kept() -> None:
     names = ["file", "args", "allow_pickle", "x.npy", "a/b", "", "é", "../up", "onnx::MatMul_3"]
     assert list(read_npz(dump_npz({name: np.ones(1) for name in names}))) == names
+
+
+def zipped(*entries: tuple[str, np.ndarray]) -> bytes:
+    """An npz by numpy itself, of arrays that may have one name and hold anything."""
+    content = BytesIO()
+    with zipfile.ZipFile(content, "w") as file:
+        for name, array in entries:
+            with file.open(f"{name}.npy", "w") as entry:
+                np.lib.format.write_array(entry, array)
+    return content.getvalue()
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+def test_an_array_that_would_hide_another_is_refused() -> None:
+    one = np.zeros(2)
+    with pytest.raises(BadArrays, match=r"'x\.npy' is in it 2 times"):
+        read_npz(zipped(("x", one), ("x", one)))
+    with pytest.raises(InputsRefused, match="'00/x' is 'x' of run 0 once more"):
+        read_runs(zipped(("0/x", one), ("1/x", one), ("00/x", one)))
+    assert len(read_runs(zipped(("000/x", one), ("001/x", one)))) == 2
+
+
+def test_what_is_no_npz_is_told_what_one_is() -> None:
+    single = BytesIO()
+    np.save(single, np.zeros(3))
+    for content, words in (
+        (b"", "it is empty"),
+        (b"1,2,3\n4,5,6\n", "no zip file"),
+        (single.getvalue(), "one array without a name, as `numpy.save` writes it"),
+    ):
+        with pytest.raises(BadArrays, match=f"{words}; expected what `numpy.savez"):
+            read_npz(content)
+    mixed = np.array([np.zeros(2), None], np.object_)
+    with pytest.raises(BadArrays, match=r"'1/x\.npy' holds objects of Python"):
+        read_npz(zipped(("0/x", np.zeros(2)), ("1/x", mixed)))
+    assert read_npz(zipped()) == {}
 
 
 def test_objects_that_are_no_texts_are_not_written() -> None:

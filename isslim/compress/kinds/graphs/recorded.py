@@ -372,22 +372,27 @@ def _random_runs(graph: GraphSession, trace: AxisFacts, seed: int) -> Recorded:
 
 
 def _read(graph: GraphSession, path: Path, prefix: str) -> _Runs:
+    issues, found = list[str](), list[NamedArrays]()
     try:
         content = path.read_bytes()
         largest = min(MAX_BYTES, UNPACKED_BYTES + UNPACKED_TIMES * len(content))
         runs = read_numbered_runs(content, largest)
-        split = [split_targets(run, graph.inputs) for run in runs.values()]
-        return _Runs(
-            [
-                graph.checked(inputs) | {f"{MARK}{name}": each for name, each in targets.items()}
-                for inputs, targets in split
-            ],
-            [f"{prefix}run {number}" for number in runs],
-        )
     except InputsRefused as refused:
+        runs, issues = {}, refused.issues
+    for number, run in runs.items():
+        inputs, targets = split_targets(run, graph.inputs)
+        try:
+            checked = graph.checked(inputs)
+        except InputsRefused as refused:
+            which = f"{prefix}run {number}: " if len(runs) > 1 else ""
+            issues += [f"{which}{issue}" for issue in refused.issues]
+            continue
+        found.append(checked | {f"{MARK}{name}": each for name, each in targets.items()})
+    if issues:
         raise RunsUnusable(
-            f"the recorded inputs are not those of the graph: {refused.issues[0]}", refused.issues
-        ) from refused
+            f"the recorded {prefix}inputs are not those of the graph: {issues[0]}", issues
+        )
+    return _Runs(found, [f"{prefix}run {number}" for number in runs])
 
 
 def _counted(runs: Sequence[NamedArrays]) -> str:

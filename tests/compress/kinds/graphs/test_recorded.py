@@ -285,6 +285,18 @@ def test_values_that_most_runs_hold_are_refused_where_a_layer_reads_them(tmp_pat
         task.collect_activations(lambda done, message: None)
 
 
+def test_runs_that_do_not_fit_are_named_and_all_of_them(tmp_path: Path) -> None:
+    graph, runs = layer_graph(tmp_path), inputs(12)
+    runs[3] = {"z": runs[3]["x"]}
+    runs[7] = {"x": runs[7]["x"][..., :5]}
+    with pytest.raises(RunsUnusable, match="those of the graph: run 3: input 'x' is missing") as it:
+        task_of(graph, runs)
+    assert it.value.issues[1] == "run 3: there is no input 'z'"
+    assert it.value.issues[2].startswith("run 7: input 'x' has the shape")
+    with pytest.raises(RunsUnusable, match=r"recorded held-out inputs .*: held-out run 0: "):
+        task_of(graph, inputs(12), [{"z": np.zeros(2)}, *inputs(1)])
+
+
 def test_digest_knows_content_type_and_name() -> None:
     run = inputs(1)[0]
     assert digest(run) == digest({"x": run["x"].copy(order="F")})

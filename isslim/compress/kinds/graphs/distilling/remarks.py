@@ -15,7 +15,7 @@ def recordings_needed(observed: ActivationStatistics, recordings: int) -> str | 
     """A line on how many recordings would do for a graph's units.
 
     Args:
-        observed: the moments of what every site reads, over all recordings.
+        observed: the moments of what every site reads, over all recordings that are not held out.
         recordings: their number.
 
     Returns:
@@ -28,8 +28,8 @@ def recordings_needed(observed: ActivationStatistics, recordings: int) -> str | 
     if wanted <= 1:
         return None
     return (
-        f"the recordings are too few for the graph's units: of {recordings} like these, "
-        f"{math.ceil(wanted * recordings):,} would do"
+        f"the recordings are too few for the graph's units: {math.ceil(wanted * recordings):,} "
+        f"like the {recordings:,} that are fitted to would do, beside those that are held out"
     )
 
 
@@ -40,7 +40,7 @@ def remark(before: tuple[float, float], after: tuple[float, float], recordings: 
         before: the change of outputs in closed form, on recordings that were learnt from and on
             those that were held back.
         after: the same after distillation.
-        recordings: number of those that were learnt from.
+        recordings: number of those that were learnt from: sequences, or streams of runs.
 
     Returns:
         None where nothing was won.
@@ -50,7 +50,7 @@ def remark(before: tuple[float, float], after: tuple[float, float], recordings: 
     won = (
         f"distillation brought the change of outputs from {before[1]:.1%} to {after[1]:.1%} on "
         f"recordings that were held back, and from {before[0]:.1%} to {after[0]:.1%} on those that "
-        f"it learnt from ({recordings})"
+        f"it learnt from ({recordings:,} {'sequence' if recordings == 1 else 'sequences'})"
     )
     left, left_known = after[1] / before[1], after[0] / before[0]
     if left <= CLEARLY * left_known:

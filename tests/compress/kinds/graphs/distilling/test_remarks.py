@@ -14,7 +14,7 @@ def test_recordings_are_lacking_where_little_is_won_on_others() -> None:
     line = remark((0.2, 0.2), (0.05, 0.14), 24)
     assert line is not None
     assert "from 20.0% to 14.0% on recordings that were held back" in line
-    assert "from 20.0% to 5.0% on those that it learnt from (24)" in line
+    assert "from 20.0% to 5.0% on those that it learnt from (24 sequences)" in line
     assert "recordings are what is lacking" in line
     assert line.endswith("about 5.0%")
 
@@ -41,5 +41,5 @@ def test_how_many_recordings_would_do_is_told_by_the_rows_that_they_hold(
         return
     wanted = 10 * UNITS // STEPS  # ten rows for each input of the widest site
     assert line is not None
-    assert line.endswith(f"of {count} like these, {wanted} would do")
+    assert f": {wanted} like the {count} that are fitted to would do, beside" in line
     assert line in task.notes()
