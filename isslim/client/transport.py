@@ -67,12 +67,12 @@ class Transport:
                 event_hooks={"response": [self._notice]},
                 headers=authorization(held, source),
             )
-        except (httpx.InvalidURL, ValueError) as error:  # the address was checked
+        except (httpx.InvalidURL, ValueError):  # the address was checked
             # The library's words quote parts of it, and a proxy's address holds a password.
             raise WrongSetting(
                 "HTTP_PROXY, HTTPS_PROXY or ALL_PROXY holds no address of a proxy, such as "
                 "http://127.0.0.1:3128"
-            ) from error
+            ) from None
 
     def __enter__(self) -> Self:
         return self
@@ -262,7 +262,7 @@ def check_address(url: str) -> None:
         reason = "host or port cannot be read" if isinstance(error, httpx.InvalidURL) else error
         raise WrongSetting(
             f"'{shown_address(url)}' is no address, such as http://127.0.0.1:8000: {reason}"
-        ) from error
+        ) from None
 
 
 def authorization(key: str, source: str) -> dict[str, str]:

@@ -12,7 +12,8 @@ from isslim.settings.cores import cores
 from isslim.settings.environment import read_or_exit
 from isslim.settings.service import ServiceSettings
 from isslim.store.database_check import check_database
-from isslim.store.errors import DamagedDatabase
+from isslim.store.errors import BadAddress, DamagedDatabase
+from isslim.store.remote import check_address
 
 
 def main() -> None:
@@ -20,8 +21,9 @@ def main() -> None:
     settings = read_or_exit(ServiceSettings, "isslim service")
     try:
         check_database(settings)
-    except DamagedDatabase as damaged:
-        sys.exit(f"isslim service: {damaged}")
+        check_address(settings)
+    except (DamagedDatabase, BadAddress) as fault:
+        sys.exit(f"isslim service: {fault}")
     logs.configure(settings)
     if settings.exposure is not None:
         logging.getLogger("service.access").warning("%s", settings.exposure)

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Annotated
 
 from pydantic import AfterValidator, Field
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings
 
-from isslim.store.settings import PREFIX
+from isslim.store.settings import FROM_ENVIRONMENT
 from isslim.types.access import RATE, read_keys
 from isslim.types.units import MOST_DAYS, Bytes, Count, Unit
 
@@ -67,7 +67,7 @@ def _is_address(text: str) -> bool:
 class AccessSettings(BaseSettings):
     """Who may ask the service ([deploy.md](deploy.md#access))."""
 
-    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="ignore", frozen=True)
+    model_config = FROM_ENVIRONMENT
 
     api_keys_file: Annotated[Path | None, AfterValidator(_holds_keys), Unit("path")] = Field(
         default=None,

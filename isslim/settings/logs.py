@@ -11,9 +11,9 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings
 
-from isslim.store.settings import PREFIX
+from isslim.store.settings import FROM_ENVIRONMENT
 from isslim.store.tracing import trace_id
 from isslim.types.hiding import hiding_values
 from isslim.types.units import Unit
@@ -28,7 +28,7 @@ Form = Literal["auto", "json", "text"]
 class LogSettings(BaseSettings):
     """Logs of service and worker, on standard error."""
 
-    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="ignore", frozen=True)
+    model_config = FROM_ENVIRONMENT
 
     job_log_level: Annotated[Level, Unit("name")] = Field(
         default="INFO",

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Annotated
 
 from pydantic import Field
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings
 
-from isslim.store.settings import PREFIX
+from isslim.store.settings import FROM_ENVIRONMENT
 from isslim.types.units import Unit
 
 
@@ -17,7 +17,7 @@ class RecipeSettings(BaseSettings):
     The same for service and workers: these distil for no longer where a recipe names no minutes.
     """
 
-    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="ignore", frozen=True)
+    model_config = FROM_ENVIRONMENT
 
     epochs_limit: Annotated[float, Field(gt=0, le=1e6), Unit("epochs")] = Field(
         default=1000.0, description="most `learn_epochs` of a recipe in the mode `learn`"

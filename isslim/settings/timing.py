@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from pydantic import Field
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings
 
-from isslim.store.settings import PREFIX
+from isslim.store.settings import FROM_ENVIRONMENT
 from isslim.types.units import Seconds
 
 
 class TimingSettings(BaseSettings):
     """Latency comparisons, in a job and in the response to `GET /models/{model}/latency`."""
 
-    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="ignore", frozen=True)
+    model_config = FROM_ENVIRONMENT
 
     comparison_seconds: Seconds = Field(
         default=3.0,

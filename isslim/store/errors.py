@@ -17,6 +17,7 @@ StoreError
 |   |-- DamagedDatabase  its file is damaged
 |   `-- BeingChanged    others change an alias all the time
 |-- StorageUnavailable  uploads and bundles cannot be read now
+|-- BadAddress          there cannot be a storage at its address
 |-- BadCursor           a page of a list does not begin there
 |-- AnotherRelease      a record holds what this release does not know
 """
@@ -174,6 +175,13 @@ class StorageUnavailable(StoreError):
     def __init__(self, reason: str) -> None:
         self.reason = reason
         super().__init__(f"the storage of uploads and models cannot be read: {reason}")
+
+
+class BadAddress(StoreError):
+    """Remote storage cannot be at the address of the settings, whoever asks."""
+
+    def __init__(self, shown: str, reason: str) -> None:
+        super().__init__(f"ISS_ARTIFACTS_URL is '{shown}': {reason}; correct it")
 
 
 class BadCursor(StoreError):

@@ -11,7 +11,9 @@ from datetime import timedelta
 from obstore.exceptions import AlreadyExistsError, BaseError
 from obstore.store import LocalStore, ObjectStore, from_url
 
-from isslim.store.errors import StorageUnavailable
+from isslim.store.errors import BadAddress, StorageUnavailable
+from isslim.store.settings import StoreSettings
+from isslim.types.hiding import shown_address, without_credentials
 
 CONNECT_SECONDS = 3.0
 """After which an address that does not answer at all is given up."""
@@ -50,7 +52,30 @@ def open_remote(url: str, seconds: float) -> ObjectStore:
     Args:
         url: such as `s3://bucket/prefix`.
         seconds: that one request may take; one that failed is tried again for as long.
+
+    Raises:
+        BadAddress: when there can be none; the URL's secrets are not in it.
     """
+    try:
+        return _opened(url, seconds)
+    except (BaseError, ValueError) as error:
+        shown = shown_address(url)
+        reason = str(error).replace(url, shown).strip().splitlines()[0]
+        # The library's error quotes the whole URL: no traceback may show it.
+        raise BadAddress(shown, without_credentials(reason)) from None
+
+
+def check_address(settings: StoreSettings) -> None:
+    """Looks whether there can be a storage at the address of the settings; nothing is asked.
+
+    Raises:
+        BadAddress: when there cannot.
+    """
+    if settings.artifacts_url is not None:
+        open_remote(settings.artifacts_url, settings.storage_seconds)
+
+
+def _opened(url: str, seconds: float) -> ObjectStore:
     if url.startswith("file:"):
         # Folders that became empty would be listed as bundles.
         return LocalStore.from_url(url, automatic_cleanup=True)

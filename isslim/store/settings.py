@@ -13,6 +13,10 @@ from isslim.types.units import Bytes, OptionalUrl, Seconds, Unit
 
 PREFIX = "ISS_"
 """Prefix of every variable."""
+FROM_ENVIRONMENT = SettingsConfigDict(
+    env_prefix=PREFIX, extra="ignore", frozen=True, hide_input_in_errors=True
+)
+"""How classes of settings are read; values may be secrets, and are in no error of the library's."""
 DATABASES = ("sqlite:", "postgresql:", "postgresql+psycopg:")
 STORAGES = ("s3", "s3a", "gs", "az", "azure", "adl", "abfs", "abfss", "http", "https", "file")
 """Schemes of the URLs that obstore opens, but for `memory`, which no two processes share."""
@@ -69,7 +73,7 @@ def _is_a_known_storage(url: str | None) -> str | None:
 class StoreSettings(BaseSettings):
     """Folders, database and limits of service and worker, which must be the same for both."""
 
-    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="ignore", frozen=True)
+    model_config = FROM_ENVIRONMENT
 
     home: Annotated[Path, AfterValidator(_is_a_folder_or_can_be), Unit("path")] = Field(
         default=Path("data"), description="folder of everything local; created when needed"

@@ -35,7 +35,13 @@ from isslim.settings.worker import WorkerSettings
 from isslim.store.bundles import BundleStore
 from isslim.store.checkpoints import Checkpoints
 from isslim.store.database_check import check_database
-from isslim.store.errors import DamagedDatabase, NotFound, StorageUnavailable, Unavailable
+from isslim.store.errors import (
+    BadAddress,
+    DamagedDatabase,
+    NotFound,
+    StorageUnavailable,
+    Unavailable,
+)
 from isslim.store.inspections import InspectionRecords
 from isslim.store.liveness import Watch, locks_of, recover_dead_peers
 from isslim.store.locks import Held, Locks, executor_ids
@@ -43,6 +49,7 @@ from isslim.store.queue import inspection_workflow_id_of, workflow_id_of
 from isslim.store.reconciliation import LOOK_SECONDS as RECONCILE_SECONDS
 from isslim.store.reconciliation import Reconciler
 from isslim.store.records import JobRecords
+from isslim.store.remote import check_address
 from isslim.store.tracing import begin_tracing, end_tracing, is_tracing
 from isslim.store.uploads import UploadStore
 from isslim.types.names import (
@@ -57,7 +64,7 @@ _LOG = logging.getLogger("worker")
 ID_IN_USE = 3
 """Exit status when another living worker has the executor id."""
 NO_DATABASE = 4
-"""Exit status when the database cannot be opened."""
+"""Exit status when the database cannot be opened, or no storage can be at its address."""
 LEAVE_SECONDS = 10.0
 """How long a worker that is told to stop tries to hand its jobs back."""
 GARBAGE_SECONDS = 900.0
@@ -137,9 +144,10 @@ def _open(settings: WorkerSettings) -> tuple[JobRecords, Locks] | None:
     """The database and its leases; None, and a line that says why, where it cannot be opened."""
     try:
         check_database(settings)
+        check_address(settings)
         return JobRecords(settings), locks_of(settings)
-    except DamagedDatabase as damaged:
-        sys.stderr.write(f"isslim worker: {damaged}\n")
+    except (DamagedDatabase, BadAddress) as fault:
+        sys.stderr.write(f"isslim worker: {fault}\n")
         return None
     except Unavailable as fault:
         sys.stderr.write(f"isslim worker: the database does not answer: {fault.reason}\n")

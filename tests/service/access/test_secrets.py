@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -236,6 +239,32 @@ def test_refused_settings_show_no_secret(
             read(settings)
         assert variable in str(caught.value)
         assert "geheim" not in str(caught.value)
+
+
+def test_settings_that_are_read_by_a_program_show_no_secret(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("ISS_DATABASE_URL", "mysql://iss:geheim@db/jobs")
+    with pytest.raises(ValueError, match="expected a URL") as caught:
+        StoreSettings()
+    assert "geheim" not in str(caught.value)
+
+
+@pytest.mark.parametrize("module", ["isslim.service", "isslim.compress.worker"])
+def test_address_at_which_no_storage_can_be_ends_the_start_in_a_line(
+    module: str, tmp_path: Path
+) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", module],
+        env=os.environ | {"ISS_HOME": str(tmp_path), "ISS_ARTIFACTS_URL": "az://key:geheim@x/y"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode != 0
+    assert "geheim" not in done.stderr
+    (line,) = done.stderr.splitlines()
+    assert "ISS_ARTIFACTS_URL is 'az://***@x/y': " in line
 
 
 def test_diagnosis_shows_no_secret(tmp_path: Path) -> None:
