@@ -17,6 +17,11 @@ from isslim.compress.onnx.model.split_model import SplitModel, given, graphs, la
 
 OPSETS = (9, 28)
 """Oldest and newest version of the standard operators that is read."""
+CONVERSION = (
+    "import onnx, onnx.version_converter; onnx.save(onnx.version_converter.convert_version("
+    "onnx.load('model.onnx'), 17), 'converted.onnx')"
+)
+"""What makes a file of a version that is read of one that is not."""
 _STANDARD = ("", "ai.onnx", "ai.onnx.ml")
 _QUANTIZED = {"DynamicQuantizeLSTM", "QLinearLSTM", "QAttention", "QLinearGRU"}
 _FROM_QUANTIZED = {"DequantizeLinear"}
@@ -109,7 +114,10 @@ def refuse_unreadable(model: ModelProto) -> None:
     )
     # Operators change their meaning between versions; of newer ones it is not known how.
     if version is None or not OPSETS[0] <= version <= OPSETS[1]:
-        issues.append(f"opset {version}: versions {OPSETS[0]} to {OPSETS[1]} are read")
+        issues.append(
+            f"opset {version}: versions {OPSETS[0]} to {OPSETS[1]} are read. Export the model "
+            f"with another one, or convert the file: `{CONVERSION}`"
+        )
     if issues:
         raise GraphNotUnderstood("; ".join(issues), issues)
 

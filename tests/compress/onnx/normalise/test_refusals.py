@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -24,9 +25,9 @@ from isslim.compress.onnx.normalise.refusals import (
 from tests.compress.onnx.drawing import BATCH, STEPS, Builder
 
 
-def lstm(**attributes: object) -> ModelProto:
+def lstm(opset: int = 17, **attributes: object) -> ModelProto:
     """A layer with a matrix behind it."""
-    b = Builder()
+    b = Builder(opset)
     outputs = b.recurrent(
         "LSTM", b.floats("x", (STEPS, BATCH, 3), ["T", "B", 3]), 3, 4, **attributes
     )
@@ -187,6 +188,19 @@ def test_versions_that_are_not_read_are_refused(version: int) -> None:
     model.opset_import[0].version = version
     with pytest.raises(GraphNotUnderstood, match=f"opset {version}: versions 9 to"):
         simplified(model)
+
+
+def test_what_is_told_of_other_versions_makes_a_graph_that_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    onnx.save(lstm(7), "model.onnx")
+    with pytest.raises(GraphNotUnderstood) as refused:
+        read_graph(Path("model.onnx"))
+    (line,) = re.findall("`(.*)`", refused.value.detail)
+    exec(line)
+    found = [node.op_type for node in read_graph(Path("converted.onnx")).graph.node]
+    assert found == [node.op_type for node in lstm().graph.node]
 
 
 def test_a_graph_that_onnx_itself_refuses_is_refused_with_its_words() -> None:
