@@ -173,7 +173,10 @@ def _misfit(node: NodeProto) -> str | None:
         taken, returned = 2 + carried, max(1 + carried, 1 + len(node.output))
     elif node.op_type == "Scan":
         taken = len(node.input)
-    for body in subgraphs(node):
+    bodies = subgraphs(node)
+    if node.op_type == "If" and len({len(branch.output) for branch in bodies}) > 1:
+        return f"its branches have {' and '.join(str(len(each.output)) for each in bodies)} outputs"
+    for body in bodies:
         if len(body.input) != taken:
             return f"it gives {taken} inputs, and the body takes {len(body.input)}"
         if len(body.output) < returned:

@@ -298,6 +298,24 @@ def test_a_body_that_does_not_fit_is_named(ports: str, told: str) -> None:
         refuse_misfits(model)
 
 
+def test_branches_of_different_numbers_of_outputs_are_named() -> None:
+    port, other = (helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in "ab")
+    nodes = [helper.make_node("Identity", ["y"], [name]) for name in "ab"]
+    model = lstm()
+    model.graph.node.append(
+        helper.make_node(
+            "If",
+            ["sure"],
+            ["z"],
+            "either",
+            then_branch=helper.make_graph(nodes[:1], "then", [], [port]),
+            else_branch=helper.make_graph(nodes, "else", [], [port, other]),
+        )
+    )
+    with pytest.raises(UnreadableUpload, match=r"If 'either' .*: its branches have 2 and 1 outp"):
+        refuse_misfits(model)
+
+
 def test_everything_that_is_in_the_way_is_named_at_once() -> None:
     model = lstm()
     model.graph.node[0].op_type, model.graph.node[0].domain = "QLinearLSTM", "com.microsoft"
