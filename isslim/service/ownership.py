@@ -289,6 +289,10 @@ def _admit(
         kind,
         frozenset(job_id_of(request, caller.name) for request in requests),
         {each.sha256: each.size_bytes for request in requests for each in request.uploads},
-        frozenset(filter(None, (request.recipe.promote for request in requests))),
+        {
+            job_id_of(request, caller.name): request.recipe.promote
+            for request in requests
+            if request.recipe.promote is not None
+        },
     )
     context.owners.admit(caller.name or "", work, _quota(context, caller))

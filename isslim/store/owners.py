@@ -146,6 +146,8 @@ class Owners:
             _lock(connection, owner)
             new = check(connection, owner, work, quota)
             _claim(connection, work.kind, new, owner)
+            for job_id, alias in work.aliases.items():
+                _claim(connection, "wish", [job_id], alias)
 
     def collect_garbage(self, needed: set[str], models: set[str], kept: timedelta) -> None:
         """Forgets uploads that are not kept any more, models that are gone, and old claims.
@@ -167,7 +169,12 @@ class Owners:
             known = sa.select(OWNERS.c.id).where(OWNERS.c.kind == "model", OWNERS.c.at < old)
             for model in set(connection.execute(known).scalars()) - models:
                 _forget(connection, "model", model)
-            for kind, table in (("job", JOBS), ("promotion", JOBS), ("inspection", INSPECTIONS)):
+            for kind, table in (
+                ("job", JOBS),
+                ("promotion", JOBS),
+                ("wish", JOBS),
+                ("inspection", INSPECTIONS),
+            ):
                 connection.execute(
                     OWNERS.delete().where(
                         OWNERS.c.kind == kind,

@@ -16,9 +16,9 @@ from isslim.store.moments import now
 from isslim.store.tables import ALIASES, INSPECTIONS, JOBS, METADATA, OWNERS
 from isslim.types.jobs import JobState
 
-Kind = Literal["job", "inspection", "sweep", "model", "alias", "promotion", "key"]
-"""What is owned. A promotion is the leave of a job to move an alias of an owner; the entry of a key
-is locked while it is looked how much it has."""
+Kind = Literal["job", "inspection", "sweep", "model", "alias", "promotion", "wish", "key"]
+"""What is owned. A promotion is the leave of a job to move an alias of an owner, and a wish names
+the alias in place of an owner; the entry of a key is locked while it is looked how much it has."""
 UPLOADS = sa.Table(
     "iss_owned_uploads",
     METADATA,
@@ -58,13 +58,13 @@ class Work:
         kind: of what is made.
         ids: of the jobs, inspections or aliases.
         uploads: sizes in bytes by hash.
-        aliases: that jobs are to move once they have succeeded.
+        aliases: that jobs are to move once they have succeeded, by the ids of these.
     """
 
     kind: Kind
     ids: frozenset[str]
     uploads: Mapping[str, int] = field(default_factory=dict)
-    aliases: frozenset[str] = frozenset()
+    aliases: Mapping[str, str] = field(default_factory=dict)
 
 
 def check(connection: sa.Connection, owner: str, work: Work, quota: Quota) -> frozenset[str]:
@@ -85,7 +85,7 @@ def check(connection: sa.Connection, owner: str, work: Work, quota: Quota) -> fr
     new = work.ids
     if work.kind == "job":
         new = _check_jobs(connection, owner, work.ids, quota)
-        _check_aliases(connection, owner, work.aliases, quota.aliases)
+        _check_aliases(connection, owner, frozenset(work.aliases.values()), quota.aliases)
     elif work.kind == "inspection":
         new = _check_inspections(connection, owner, work.ids, quota.inspections)
     elif work.kind == "alias":
@@ -167,13 +167,15 @@ def _check_aliases(connection: sa.Connection, owner: str, ids: frozenset[str], l
     """Refuses new aliases beyond the limit; those of jobs that have not ended count as made."""
     if not ids:
         return
+    # Of jobs first: the alias of one that ends meanwhile was claimed before it did.
+    of_jobs = _of_jobs(connection, owner)
     joined = OWNERS.outerjoin(ALIASES, ALIASES.c.alias == OWNERS.c.id)
     counts = sa.or_(ALIASES.c.alias.is_not(None), OWNERS.c.at > _since(_BEING_MADE))
     mine = sa.and_(OWNERS.c.kind == "alias", OWNERS.c.owner == owner)
     found = set(
         connection.execute(sa.select(OWNERS.c.id).select_from(joined).where(mine, counts)).scalars()
     )
-    of_jobs = _of_jobs(connection, owner) - found
+    of_jobs -= found
     there = sa.select(ALIASES.c.alias).where(ALIASES.c.alias.in_(of_jobs | ids))
     others = set(connection.execute(there).scalars()) - found
     of_jobs -= others
@@ -188,10 +190,14 @@ def _check_aliases(connection: sa.Connection, owner: str, ids: frozenset[str], l
 
 
 def _of_jobs(connection: sa.Connection, owner: str) -> set[str]:
-    """The aliases that a key's jobs are to move which have not ended."""
+    """The aliases that a key's jobs are to move which have not ended, or are being made."""
     mine = sa.and_(OWNERS.c.kind == "job", OWNERS.c.id == JOBS.c.id, OWNERS.c.owner == owner)
     query = sa.select(JOBS.c.request).select_from(JOBS.join(OWNERS, mine))
-    return aliases_in(connection.execute(query.where(JOBS.c.state.in_(ACTIVE))).scalars())
+    asked = aliases_in(connection.execute(query.where(JOBS.c.state.in_(ACTIVE))).scalars())
+    # Requests at a time would otherwise not see what the others are about to ask for.
+    active = _active(connection, owner, "job", _JOB_TO_BEGIN)
+    wishes = sa.select(OWNERS.c.owner).where(OWNERS.c.kind == "wish", OWNERS.c.id.in_(active))
+    return asked.union(connection.execute(wishes).scalars())
 
 
 def _check_jobs(

@@ -595,6 +595,31 @@ def test_what_begins_again_counts_from_its_claim(kind: Kind, tmp_path: Path) -> 
     records.close()
 
 
+def test_aliases_of_jobs_that_are_being_made_count(tmp_path: Path) -> None:
+    """Requests at a time would otherwise make any number of them."""
+    records = JobRecords(StoreSettings(home=tmp_path))
+    owners, quota = Owners(records.engine), Quota(9, jobs=9, models=9, inspections=9, aliases=1)
+    upload = UploadRef(sha256="0" * 64, filename="m", size_bytes=1)
+
+    def ask(job: str, alias: str, owner: str = "ann") -> None:
+        owners.admit(owner, Work("job", frozenset([job]), aliases={job: alias}), quota)
+
+    ask("a", "one")  # its row is not there yet
+    ask("a2", "one")  # the same alias
+    for _ in range(2):
+        with pytest.raises(QuotaExceeded, match="0 of 1 aliases, and 1 more are on their way"):
+            ask("b", "two")
+        with pytest.raises(QuotaExceeded, match="1 more are on their way"):
+            owners.admit("ann", Work("alias", frozenset(["three"])), quota)
+        for job in ("a", "a2"):
+            records.add(job, CompressionRequest(model=upload))  # it is there now
+    ask("c", "four", "ben")
+    with records.engine.begin() as connection:
+        connection.execute(JOBS.update().values(state="cancelled"))
+    ask("b", "two")  # and those of jobs that have ended do not
+    records.close()
+
+
 def test_what_is_gone_counts_no_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     settings = StoreSettings(home=tmp_path)
     records = JobRecords(settings)
