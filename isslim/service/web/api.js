@@ -100,13 +100,23 @@ export function upload(path, form, progress) {
 }
 
 // Reads events until the stream ends: `heard(name, data, id)`. EventSource would send no key.
-export async function stream(method, path, { json, signal, lastId }, heard) {
+// A connection that is dead and does not know it says nothing: not even what keeps one alive.
+export async function stream(method, path, { json, signal, lastId, silence, opened }, heard) {
   const more = lastId ? { 'last-event-id': lastId } : {};
   const response = await send(method, path, { json, signal, accept: 'text/event-stream', more });
+  if (opened) opened();
   if (response.status === 204) return;
   const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
   for (let rest = ''; ;) {
-    const { done, value } = await reader.read();
+    let timer;
+    const late = new Promise((_, fail) => {
+      const give = () => {
+        fail(new TypeError());
+        reader.cancel();
+      };
+      timer = silence && setTimeout(give, 1000 * silence);
+    });
+    const { done, value } = await Promise.race([reader.read(), late]).finally(() => clearTimeout(timer));
     if (done) return;
     const blocks = (rest + value).split('\n\n');
     rest = blocks.pop();
@@ -123,6 +133,9 @@ export async function stream(method, path, { json, signal, lastId }, heard) {
 
 export const isActive = ({ state }) => state === 'queued' || state === 'running';
 
+// Seconds; the service says something every five.
+const SILENCE = 15;
+
 // Follows a job to its end, whatever happens to the connection or the service on the way.
 export function followJob(id, heard, lost) {
   const ended = new AbortController();
@@ -132,11 +145,11 @@ export function followJob(id, heard, lost) {
         await stream(
           'GET',
           route('jobs', id, 'events'),
-          { signal: ended.signal, lastId },
+          // Where nothing has changed, nothing is said.
+          { signal: ended.signal, lastId, silence: SILENCE, opened: () => lost(null) },
           (_, job, eventId) => {
             lastId = eventId;
             active = isActive(job);
-            lost(null);
             heard(job);
           },
         );

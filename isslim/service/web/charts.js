@@ -51,7 +51,8 @@ export function ticks(low, high, many) {
 export function logTicks(low, high) {
   const found = [];
   for (let power = Math.floor(Math.log10(low)); power <= Math.ceil(Math.log10(high)); power += 1) {
-    for (const each of [1, 2, 5]) found.push(each * 10 ** power);
+    // Within a short span there would be one of them, or none.
+    for (const each of high < 4 * low ? [1, 1.5, 2, 3, 4, 6, 8] : [1, 2, 5]) found.push(each * 10 ** power);
   }
   return found.filter((each) => each >= low && each <= high);
 }
@@ -206,7 +207,7 @@ export function TradeOff({ manifest, metric, kind }) {
     const cells = [
       variant.name,
       place ? milliseconds(place.time) : '',
-      variant.speedup == null ? (at ? W.tiles.notSteady : '') : times(variant.speedup),
+      variant.speedup == null ? (at && variant.latency.length ? W.tiles.notSteady : '') : times(variant.speedup),
       variant.speedup == null ? '' : W.interval(ratio(variant.speedup_low), ratio(variant.speedup_high)),
       bytes(variant.size_bytes),
       change(metric, quality.loss),
@@ -215,7 +216,11 @@ export function TradeOff({ manifest, metric, kind }) {
     return { cells, emphasis: variant.recommended };
   });
   const table = html`<${Table} label=${W.tradeoff.table} head=${W.tradeoff.head(W.changeOf(metric))} rows=${rows} numbers=${[1, 2, 3, 4, 5, 6]} />`;
-  if (places.length < 2) return html`<p class="muted">${W.tradeoff.nothing}</p>${table}`;
+  if (places.length < 2) {
+    const few = rows.length < 2 ? W.tiles.single : W.tiles.untimed;
+    const why = manifest.variants.slice(1).some((each) => !each.quality) ? W.tradeoff.nothing : few;
+    return html`<p class="muted">${why}</p>${table}`;
+  }
   const limit = allowed(manifest.recipe, kind);
   const box = { left: 52, right: width - 16, top: 34, bottom: 330 };
   const f = metric.factor;

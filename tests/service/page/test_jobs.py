@@ -144,6 +144,7 @@ class Restarted:
 
     def close(self) -> None:
         for process in (self.service, self.worker):
+            process.send_signal(signal.SIGCONT)
             process.terminate()
         for process in (self.service, self.worker):
             process.wait(timeout=20)
@@ -175,6 +176,59 @@ def test_page_recovers_from_a_restart_in_mid_job(
     expect(page.locator("h1")).to_have_text("restarted")
     page.close()
     assert [each for each in seen.faults if "ERR_" not in each] == []
+
+
+def test_silent_connection_is_lost_and_comes_back(
+    browser: Browser, restarted: Restarted, trained: Trained
+) -> None:
+    """As after a computer's sleep: nobody has closed it, and nothing comes through it."""
+    restarted.worker.send_signal(signal.SIGSTOP)
+    page = browser.new_page()
+    seen = watched(page, restarted.url)
+    seen.open("compress")
+    page.locator("main input[type=file]").set_input_files(files(trained))
+    ready(page, "silent")
+    page.get_by_role("button", name="Start the job").click()
+    expect(page.locator(".lead")).to_have_text("waiting · number 1 in the queue")
+    restarted.service.send_signal(signal.SIGSTOP)
+    expect(page.get_by_text("The connection is lost")).to_be_visible()
+    restarted.service.send_signal(signal.SIGCONT)
+    expect(page.get_by_text("The connection is lost")).to_be_hidden()
+    page.get_by_role("button", name="Cancel the job").click()
+    expect(page.locator(".lead")).to_have_text("cancelled")
+    restarted.worker.send_signal(signal.SIGCONT)
+    page.close()
+    assert [each for each in seen.faults if "ERR_" not in each] == []
+
+
+def test_two_tabs_show_one_job(browser: Browser, trained: Trained, tmp_path: Path) -> None:
+    """Cancelled in one and started again in the other, over a reload and a way back."""
+    with served(tmp_path / "home", {}) as url:
+        first, second = (watched(browser.new_page(), url) for _ in range(2))
+        first.open("compress")
+        first.page.locator("main input[type=file]").set_input_files(files(trained))
+        ready(first.page, "both")
+        first.page.get_by_role("button", name="Start the job").click()
+        first.page.wait_for_url(re.compile("#/jobs/"))
+        second.open(first.page.url.partition("#/")[2])
+        states = [each.page.locator(".lead") for each in (first, second)]
+        for state in states:
+            expect(state).to_have_text("waiting · number 1 in the queue")
+        second.page.reload()
+        expect(states[1]).to_have_text("waiting · number 1 in the queue")
+        first.page.go_back()
+        expect(first.page.get_by_role("heading", name="Compress a model")).to_be_visible()
+        first.page.go_forward()
+        expect(states[0]).to_have_text("waiting · number 1 in the queue")
+        first.page.get_by_role("button", name="Cancel the job").click()
+        for state in states:
+            expect(state).to_have_text("cancelled")
+        second.page.get_by_role("button", name="Start it again").click()
+        for state in states:
+            expect(state).to_have_text("waiting · number 1 in the queue")
+        for seen in (first, second):
+            seen.page.close()
+            assert seen.faults == []
 
 
 def test_key_is_asked_for_and_then_works(

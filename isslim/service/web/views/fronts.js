@@ -39,13 +39,13 @@ const shape = (variant) => (primaryOf(variant.speeds) || { run: '' }).run;
 
 // Times that were taken in turn have a ratio with an interval; those of two jobs have none.
 function timeTile(a, b) {
-  if (shape(a.variant) !== shape(b.variant)) return { value: '\u2013', label: W.compare.otherRun };
   const [before, after] = [primaryOf(a.variant.latency), primaryOf(b.variant.latency)];
-  if (!before || !after) return { value: '\u2013', label: W.tiles.unknown, note: W.tiles.busy };
+  if (!before || !after) return { value: '\u2013', label: W.tiles.unknown, note: W.tiles.untimed };
+  if (shape(a.variant) !== shape(b.variant)) return { value: '\u2013', label: W.compare.otherRun };
   if (a.model.id === b.model.id && a.variant.name === 'original' && b.variant.speedup != null) {
     return speedTile(b.variant);
   }
-  if (!before.steady || !after.steady) return { value: '\u2013', label: W.tiles.unknown, note: W.tiles.busy };
+  if (!before.steady || !after.steady) return { value: '\u2013', label: W.tiles.unknown, note: W.tiles.apart };
   return {
     value: times(clock(before) / clock(after)),
     label: W.tiles.fast(shape(b.variant)),

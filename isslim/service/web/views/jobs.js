@@ -150,6 +150,14 @@ export function JobView({ parts: [id] }) {
       if (job.state === 'succeeded' && job.model_id) location.hash = screen('models', job.model_id);
     }
   }, [job]);
+  // One that has ended may be started again elsewhere.
+  useEvery(5, () => {
+    if (job && !isActive(job))
+      get(route('jobs', id)).then(
+        (found) => isActive(found) && setTries(tries + 1),
+        () => {},
+      );
+  });
   useTitle(job ? `${job.state === 'running' ? `${percent(job.progress)} ` : ''}${job.name}` : W.job.title);
   if (!job) {
     return html`<${Waiting} title=${W.job.title} problem=${lost.problem} />`;

@@ -35,13 +35,13 @@ import { Chart, CLASSES, Curve, TradeOff, allowed, Axes, Point, linear, ticks, u
 
 // What was gained in four tiles: time, size, quality, and whether it is proven.
 
-// The time of a variant against the original; null where it was not measured steadily.
+// The time of a variant against the original, or why there is none.
 export function speedTile(variant, id) {
   const primary = primaryOf(variant.speeds);
   if (variant.speedup == null) {
-    const note =
-      primary &&
-      html`${W.tiles.busy} ${id && html`<a href=${screen('models', id, 'speed')}>${W.tiles.measure}</a>`}`;
+    const note = html`${primary ? W.tiles.apart : W.tiles.untimed} ${
+      id && html`<a href=${screen('models', id, 'speed')}>${W.tiles.measure}</a>`
+    }`;
     return { value: '\u2013', label: W.tiles.unknown, note };
   }
   const alone =
@@ -98,13 +98,18 @@ export const difference = (metric, of) =>
     ? signed(of)
     : change({ ...metric, worse: metric.worse && 'higher' }, of);
 
+function gains(variants, metric, id) {
+  const [original] = variants;
+  const best = bestOf(variants);
+  return best === original
+    ? [{ value: '\u2013', label: W.tiles.single }]
+    : [speedTile(best, id), sizeTile(best, original), qualityTile(best, original, metric)];
+}
+
 export function Verdict({ id, manifest, metric }) {
-  const [original] = manifest.variants;
-  const best = bestOf(manifest.variants);
   const worst = Math.max(0, ...manifest.checks.map((each) => each.error));
-  return html`<div class="tiles" role="group" aria-label=${W.tiles.group(best.name)}>
-    <${Tile} ...${speedTile(best, id)} /><${Tile} ...${sizeTile(best, original)} />
-    <${Tile} ...${qualityTile(best, original, metric)} />
+  return html`<div class="tiles" role="group" aria-label=${W.tiles.group(bestOf(manifest.variants).name)}>
+    ${gains(manifest.variants, metric, id).map((each) => html`<${Tile} ...${each} />`)}
     <${Tile} value=${manifest.checks.length ? `\u2713 ${manifest.checks.length}` : '\u2013'}
       label=${manifest.checks.length ? W.tiles.proofs : W.tiles.noProof}
       note=${manifest.checks.length ? W.tiles.error(exponent(worst)) : ''} />
@@ -112,10 +117,7 @@ export function Verdict({ id, manifest, metric }) {
 }
 
 export function CardTiles({ summary, metric }) {
-  const [original] = summary.variants;
-  const best = bestOf(summary.variants);
-  const tiles = [speedTile(best), sizeTile(best, original), qualityTile(best, original, metric)];
-  return html`<dl class="mini">${tiles.map(
+  return html`<dl class="mini">${gains(summary.variants, metric).map(
     ({ value: shown, label }) => html`<div><dt>${label}</dt><dd>${shown}</dd></div>`,
   )}</dl>`;
 }
@@ -166,7 +168,7 @@ export function TradeOffTab({ id, manifest, report, metric, kind }) {
 
 // Latency measured live on this host, all variants in turn, with the interval of each ratio.
 
-function Ratios({ results, device, against }) {
+function Ratios({ manifest, results, device, against }) {
   const [element, width] = useWidth();
   const rows = Object.entries(results)
     .map(([name, records]) => {
@@ -175,7 +177,9 @@ function Ratios({ results, device, against }) {
         against === 'original'
           ? found && { median: found.speedup, low: found.speedup_low, high: found.speedup_high }
           : found && found.against_int8;
-      return { name, found, over: found && found.steady ? over : null };
+      const steady = found && found.steady;
+      const why = steady ? W.speed.without : W.tiles.notSteady;
+      return { name, found, over: steady ? over : null, why: manifest.variants.length > 1 ? why : W.tiles.single };
     })
     .filter((each) => each.found);
   const drawn = rows.filter((each) => each.over);
@@ -183,10 +187,11 @@ function Ratios({ results, device, against }) {
   const names = 130;
   const box = { left: names, right: width - 12, top: 30, bottom: 40 + 34 * drawn.length };
   const x = linear(0, high, box.left, box.right);
-  return html`<${Chart} at=${element} width=${width} height=${box.bottom + 46} label=${W.speed.chart}>
-    <${Axes} box=${box} x=${x} y=${() => box.bottom} xTicks=${ticks(0, high, width > 480 ? 6 : 3)} yTicks=${[]}
+  // Where nothing can be drawn the table says why.
+  return html`<${Chart} at=${element} width=${width} height=${drawn.length ? box.bottom + 46 : 1} label=${W.speed.chart}>
+    ${drawn.length > 0 && html`<${Axes} box=${box} x=${x} y=${() => box.bottom} xTicks=${ticks(0, high, width > 480 ? 6 : 3)} yTicks=${[]}
       xName=${against === 'original' ? W.speed.axis : W.speed.axisInt8} yName="" />
-    <path class="budget" d=${`M${x(1)} ${box.top - 8}V${box.bottom}`} />
+    <path class="budget" d=${`M${x(1)} ${box.top - 8}V${box.bottom}`} />`}
     ${drawn.map(({ name, over }, at) => {
       const y = 48 + 34 * at;
       return html`<${Point} name=${W.speed.point(name, times(over.median), ratio(over.low), ratio(over.high))}>
@@ -195,11 +200,11 @@ function Ratios({ results, device, against }) {
         <circle class="dot" cx=${x(over.median)} cy=${y} r="6" /></g></${Point}>`;
     })}</${Chart}>
     <${Table} label=${W.speed.chart} head=${W.speed.head} numbers=${[1, 2, 3, 4]} rows=${rows.map(
-      ({ name, found, over }) => [
+      ({ name, found, over, why }) => [
         name,
         milliseconds(found.median_ms),
         milliseconds(found.p90_ms),
-        over ? times(over.median) : W.tiles.notSteady,
+        over ? times(over.median) : why,
         over ? W.interval(ratio(over.low), ratio(over.high)) : '',
       ],
     )} />`;
@@ -252,7 +257,10 @@ export function Speed({ id, manifest, kind }) {
       <button class="primary" disabled=${state.busy}>${state.busy ? W.speed.busy : latest ? W.speed.again : W.speed.begin}</button></form>
     <p aria-live="polite" class="muted small">${state.busy ? W.speed.wait : latest ? W.speed.measured(when(latest.measured_at)) : ''}</p>
     <${Problem} problem=${state.problem} />
-    ${latest && devices.map((device) => html`<h3>${device}</h3><${Ratios} results=${latest.results} device=${device} against=${against} />`)}
+    ${devices.map(
+      (device) => html`<h3>${device}</h3>
+      <${Ratios} manifest=${manifest} results=${latest.results} device=${device} against=${against} />`,
+    )}
     ${
       state.history.length > 1 &&
       html`<h3>${W.speed.history}</h3><${Table} label=${W.speed.history} head=${W.speed.historyHead}
@@ -267,7 +275,12 @@ export function Speed({ id, manifest, kind }) {
           .join(', '),
       ])} />`
     }
-    <h2>${W.speed.published}</h2><${Table} label=${W.speed.published} head=${W.speed.publishedHead} numbers=${[2, 3]}
+    <h2>${W.speed.published}</h2>
+    ${
+      manifest.variants.slice(1).every((each) => !each.speeds.length) &&
+      html`<p>${manifest.variants.length > 1 ? W.tiles.untimed : W.tiles.single}</p>`
+    }
+    <${Table} label=${W.speed.published} head=${W.speed.publishedHead} numbers=${[2, 3]}
       rows=${manifest.variants.flatMap((variant) =>
         variant.speeds
           .map((each) => [
