@@ -38,7 +38,11 @@ def metric_section(manifest: Manifest) -> str:
 
 
 def _along(place: int | None) -> str:
-    return "" if place is None else f" (along dimension {place}, counted from 0)"
+    if place is None:
+        return ""
+    if place < 0:
+        return f" (along dimension {place}, counted from the last)"
+    return f" (along dimension {place}, counted from 0)"
 
 
 def _streams(manifest: Manifest, scale: MetricFormat) -> str:

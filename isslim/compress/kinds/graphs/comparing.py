@@ -22,8 +22,9 @@ from isslim.types.quality import Pairs, output_change, squared_difference
 from isslim.types.recipe import GraphMetric
 
 Outputs = dict[str, NDArray[Any]]
-Axes = Mapping[str, int]
-"""The class axis of each output, by name; the last dimension of outputs that are not named."""
+Axes = Mapping[str, int | None]
+"""The class axis of each output, by name; None where every number stands for itself. It is the last
+dimension of outputs that are not named."""
 _LAST: Axes = MappingProxyType({})
 
 
@@ -108,12 +109,12 @@ def loss_of(metric: GraphMetric, value: float) -> float:
     return 1.0 - value if metric in ("argmax", "cosine") else value
 
 
-def rows_of(array: NDArray[Any], axis: int = -1) -> int:
+def rows_of(array: NDArray[Any], axis: int | None = -1) -> int:
     """The number of rows of an output.
 
     Args:
         array: the output, of any shape.
-        axis: its class axis; all other dimensions together are the rows.
+        axis: its class axis; all other dimensions together are the rows. None: all of them.
     """
     return len(_rows(array, axis))
 
@@ -145,11 +146,11 @@ def difference(found: Sequence[Outputs], expected: Sequence[Outputs]) -> float:
     return worst
 
 
-def _rows(array: NDArray[Any], axis: int) -> NDArray[Any]:
-    """An output as (N, C), its class axis last; a scalar as (1, 1)."""
+def _rows(array: NDArray[Any], axis: int | None) -> NDArray[Any]:
+    """An output as (N, C), its class axis last; a scalar as (1, 1), without class axis (N, 1)."""
     array = np.asarray(array)
-    if not array.ndim:
-        return array.reshape(1, 1)
+    if axis is None or not array.ndim:
+        return array.reshape(-1, 1)
     moved = np.moveaxis(array, axis, -1)
     return (
         moved.reshape(-1 if moved.size else 0, moved.shape[-1] or 1)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from isslim.compress.errors import ModeUnavailable
 from isslim.compress.kinds.graphs.choosing import Choice
-from isslim.compress.kinds.graphs.classes import class_axes
+from isslim.compress.kinds.graphs.classes import axes_of_answers, class_axes
+from isslim.compress.kinds.graphs.comparing import Axes
 from isslim.compress.kinds.graphs.quality_metrics import (
     CommandMetric,
     MeasuredMetric,
@@ -107,5 +108,7 @@ def _of_outputs(
     recipe: Recipe,
 ) -> OutputMetric:
     names = choice.evaluated
-    axes = class_axes(network, graph, names, recipe.decision_axis)
-    return OutputMetric(recipe.metric, runs, played(graph, runs, names), names, axes)
+    wanted = played(graph, runs, names)
+    axes: Axes = class_axes(network, graph, names, recipe.decision_axis)
+    axes = axes_of_answers(network, graph, axes, wanted, recipe.metric)
+    return OutputMetric(recipe.metric, runs, wanted, names, axes)

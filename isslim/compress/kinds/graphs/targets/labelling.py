@@ -109,6 +109,12 @@ class Labelling:
         """
         if self.metric == "target_squared_error":
             return _numbers_issue(target, output)
+        if output.dtype.kind == "f" and output.ndim and not -output.ndim <= self.axis < output.ndim:
+            return (
+                f"the output has {output.ndim} dimensions in this run, and its classes lie in "
+                f"dimension {self.axis}: export the model so that all runs give as many, such as "
+                "with `x.squeeze(0)` in place of `x.squeeze()`"
+            )
         if target.dtype.kind not in "iub":
             return f"it is {target.dtype}: class indices are whole numbers, such as int64"
         if self.is_ctc:

@@ -99,7 +99,9 @@ class TargetCheck:
         issue = self._labelling.issue(target, output)
         if issue is not None:
             self._issues.append(f"{label}, {TARGET}{self._labelling.output}: {issue}")
-        self._one_hot.append(issue is None and self._labelling.is_one_hot(target, output))
+            self._one_hot.append(False)
+            return
+        self._one_hot.append(self._labelling.is_one_hot(target, output))
         self._targets.append(target)
         self._steps.append(self._labelling.without_classes(output))
 

@@ -1,0 +1,96 @@
+"""Along which dimension decisions lie, where runs differ from what is known of an output."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from isslim.compress.errors import RunsUnusable
+from isslim.compress.kinds.graphs.task import GraphTask
+from isslim.compress.onnx.normalise.preparing import PreparedGraph
+from isslim.runtime.graphs.recorded_inputs import GraphSession, NamedArrays, write_runs
+from isslim.types.recipe import Budget, Recipe
+from tests.compress.kinds.graphs.models import FREE, inputs
+from tests.tagger import export
+
+
+class Squeezed(nn.Module):
+    """The last step of an LSTM read by a matrix: (B, classes), and (classes,) of one sequence."""
+
+    def __init__(self, classes: int) -> None:
+        super().__init__()
+        self.layer, self.said = nn.LSTM(6, 12, batch_first=True), nn.Linear(12, classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        said = self.said(self.layer(x)[0][:, -1])
+        return torch.sigmoid(said).squeeze()
+
+
+def task_of(folder: Path, model: nn.Module, runs: list[NamedArrays], **options: Any) -> GraphTask:
+    folder.mkdir(exist_ok=True)
+    torch.manual_seed(1)
+    path = folder / "squeezed.onnx"
+    export(model, (torch.zeros(2, 20, 6),), path, ["x"], ["y"], {"x": FREE, "y": {0: "batch"}})
+    write_runs(folder / "runs.npz", runs)
+    recipe = Recipe(budget=Budget(size_ratio=0.9), **options)
+    return GraphTask(PreparedGraph(path), recipe, folder / "runs.npz", None)
+
+
+def mixed(*batches: int) -> list[NamedArrays]:
+    """Runs of these numbers of sequences in turn."""
+    return [run for seed in range(12) for count in batches for run in inputs(1, count, seed=seed)]
+
+
+def smaller(task: GraphTask, folder: Path) -> Path:
+    """A graph of other answers."""
+    arrays = {name: 0.6 * array for name, array in task.original.arrays().items()}
+    task.export(task.original.rebuilt(arrays), folder / "smaller.onnx")
+    return folder / "smaller.onnx"
+
+
+def answers(task: GraphTask, path: Path) -> list[list[np.ndarray]]:
+    sessions = [GraphSession(each) for each in (path, task.path)]
+    return [[each.run(run)["y"] for each in sessions] for run in task.runs.held_out]
+
+
+@pytest.mark.parametrize("batches", [(1, 2, 3), (1, 1, 1)])
+def test_an_output_that_loses_a_dimension_where_there_is_one_sequence_is_compared(
+    batches: tuple[int, ...], tmp_path: Path
+) -> None:
+    runs = mixed(*batches)
+    task = task_of(tmp_path, Squeezed(5), runs, metric="argmax")
+    assert task.evaluate(task.original).value == 1.0
+    small = smaller(task, tmp_path)
+    decided = np.concatenate(
+        [
+            np.atleast_1d(one.argmax(-1) == two.argmax(-1)).ravel()
+            for one, two in answers(task, small)
+        ]
+    )
+    assert task.measure(small) == {"argmax": pytest.approx(decided.mean())}
+    assert task.origin.evaluated_outputs["y"] == -1
+
+
+def test_in_a_dimension_of_sequences_there_are_no_classes(tmp_path: Path) -> None:
+    runs = mixed(2, 3, 4)
+    task = task_of(tmp_path, Squeezed(1), runs, metric="argmax")
+    small = smaller(task, tmp_path)
+    same = np.concatenate([(one > 0.5) == (two > 0.5) for one, two in answers(task, small)])
+    assert task.measure(small) == {"argmax": pytest.approx(same.mean())}
+    assert task.origin.evaluated_outputs == {"y": None}
+
+
+def test_decisions_along_a_dimension_that_runs_do_not_have_are_refused(tmp_path: Path) -> None:
+    runs = mixed(1, 2)
+    with pytest.raises(RunsUnusable, match=r"y has 1 dimensions on some runs, and 2 are known"):
+        task_of(tmp_path, Squeezed(5), runs, metric="argmax", decision_axis=0)
+    targets = [run | {"target:y": np.zeros(run["x"].shape[0], np.int64)} for run in runs]
+    words = r"the output has 1 dimensions in this run, and its classes lie in dimension 1"
+    with pytest.raises(RunsUnusable, match=words) as refused:
+        task_of(tmp_path, Squeezed(5), targets, metric="accuracy")
+    assert len(refused.value.issues) == 12
