@@ -100,16 +100,28 @@ def _inferred(parts: SplitModel) -> Iterator[ValueInfoProto]:
         if value.dtype != object and value.size > _SMALL:
             kind = helper.np_dtype_to_tensor_dtype(value.dtype)
             model.graph.input.append(helper.make_tensor_value_info(name, kind, value.shape))
-    try:
-        model = onnx.shape_inference.infer_shapes(
-            model, check_type=False, strict_mode=False, data_prop=True
-        )
-    except onnx.shape_inference.InferenceError as error:
-        raise GraphNotUnderstood(
-            f"types or sizes in the graph do not fit each other: {error}"
-        ) from error
-    for graph in graphs(model.graph):
+    for graph in graphs(with_shapes(model, numbers=True).graph):
         yield from (*graph.input, *graph.value_info, *graph.output)
+
+
+def with_shapes(model: ModelProto, *, numbers: bool = False) -> ModelProto:
+    """A copy of a model with the types and shapes that ONNX infers.
+
+    Args:
+        model: a graph, of anybody.
+        numbers: whether those of shapes that are computed are followed.
+
+    Raises:
+        GraphNotUnderstood: when they contradict one another, or a type is none.
+    """
+    try:
+        return onnx.shape_inference.infer_shapes(model, data_prop=numbers)
+    # The first is a class of a library in C++; the second is raised there for types that are none.
+    except (onnx.shape_inference.InferenceError, ValueError) as error:
+        told = next(iter(str(error).splitlines()), "")
+        raise GraphNotUnderstood(
+            f"types or sizes in the graph do not fit each other: {told}"
+        ) from error
 
 
 def _layout(port: ValueInfoProto) -> Layout | None:

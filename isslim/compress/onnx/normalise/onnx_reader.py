@@ -15,6 +15,7 @@ from onnx import ModelProto
 
 from isslim.compress.errors import GraphNotUnderstood, UnreadableUpload
 from isslim.compress.onnx.model.external_data import MAX_BYTES, refuse_external
+from isslim.compress.onnx.model.shapes import with_shapes
 from isslim.compress.onnx.model.split_model import (
     graphs,
     merge_constants,
@@ -152,13 +153,7 @@ def _tidy(model: ModelProto) -> ModelProto:
         sort_nodes(graph)
     shapeless = [port for port in copy.graph.output if not port.type.tensor_type.HasField("shape")]
     if shapeless:
-        try:
-            inferred = onnx.shape_inference.infer_shapes(copy)
-        except Exception as error:  # a class of a library in C++
-            raise UnreadableUpload(
-                f"ONNX cannot tell the shapes of the model: {str(error).splitlines()[0]}"
-            ) from error
-        known = {port.name: port.type for port in inferred.graph.output}
+        known = {port.name: port.type for port in with_shapes(copy).graph.output}
         for port in shapeless:
             port.type.CopyFrom(known[port.name])
     return copy

@@ -22,7 +22,6 @@ from onnx import (
     TypeProto,
     ValueInfoProto,
     helper,
-    shape_inference,
 )
 from onnx import numpy_helper as numpy_of
 
@@ -30,6 +29,7 @@ from isslim.compress.errors import GraphNotUnderstood
 from isslim.compress.onnx.model.attributes import get_int, set_attribute
 from isslim.compress.onnx.model.external_data import tensors
 from isslim.compress.onnx.model.recurrent import W, view
+from isslim.compress.onnx.model.shapes import with_shapes
 from isslim.compress.onnx.model.split_model import (
     given,
     graphs,
@@ -157,7 +157,7 @@ def _types(node: NodeProto) -> list[AttributeProto]:
 def _has_wide_layers(model: ModelProto) -> bool:
     """Whether the weights of a recurrent layer are of float64, given or computed."""
     kinds: dict[str, int] = {}
-    for graph in graphs(shape_inference.infer_shapes(model).graph):
+    for graph in graphs(with_shapes(model).graph):
         for port in (*graph.value_info, *graph.input, *graph.output):
             kinds[port.name] = port.type.tensor_type.elem_type
     for graph in graphs(model.graph):

@@ -298,22 +298,39 @@ def test_a_body_that_does_not_fit_is_named(ports: str, told: str) -> None:
         refuse_misfits(model)
 
 
-def test_branches_of_different_numbers_of_outputs_are_named() -> None:
-    port, other = (helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in "ab")
+def branched(kind: int, count: int) -> ModelProto:
+    """With an If whose else-branch has outputs of that type and number."""
+    ports = [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in "ab"]
     nodes = [helper.make_node("Identity", ["y"], [name]) for name in "ab"]
     model = lstm()
-    model.graph.node.append(
-        helper.make_node(
-            "If",
-            ["sure"],
-            ["z"],
-            "either",
-            then_branch=helper.make_graph(nodes[:1], "then", [], [port]),
-            else_branch=helper.make_graph(nodes, "else", [], [port, other]),
-        )
-    )
+    model.graph.input.append(helper.make_tensor_value_info("sure", TensorProto.BOOL, []))
+    then = helper.make_graph(nodes[:1], "then", [], ports[:1])
+    otherwise = helper.make_graph(nodes, "else", [], ports[:count])
+    then.output[0].type.tensor_type.elem_type = 0
+    otherwise.output[0].type.tensor_type.elem_type = kind
+    branches = {"then_branch": then, "else_branch": otherwise}
+    model.graph.node.append(helper.make_node("If", ["sure"], ["z"], "either", **branches))
+    return model
+
+
+def test_branches_of_different_numbers_of_outputs_are_named() -> None:
+    model = branched(TensorProto.FLOAT, 2)
+    refuse_misfits(branched(TensorProto.FLOAT, 1))
     with pytest.raises(UnreadableUpload, match=r"If 'either' .*: its branches have 2 and 1 outp"):
         refuse_misfits(model)
+
+
+def test_a_type_that_is_none_is_refused_in_words(tmp_path: Path) -> None:
+    with pytest.raises(GraphNotUnderstood, match="do not fit each other: Invalid tensor data ty"):
+        simplified(branched(-1, 1))
+    # The same before the checker has seen it: what is widened is not read yet.
+    model = lstm()
+    model.graph.node.add(op_type="MatMul", domain="nowhere", input=["x", "x"], output=["z"])
+    wide = numpy_helper.from_array(np.zeros(1), "wide")
+    model.graph.initializer.append(wide)
+    onnx.save(model, tmp_path / "model.onnx")
+    with pytest.raises(GraphNotUnderstood, match=r"do not fit each other: .*domain nowhere"):
+        prepare(tmp_path / "model.onnx")
 
 
 def test_everything_that_is_in_the_way_is_named_at_once() -> None:
