@@ -88,7 +88,7 @@ def computed(
     """
     with torch.no_grad():
         made = graph(tensors(run), outputs)
-    return {name: each.cpu().numpy() for name, each in made.items()}
+    return {name: each.detach().cpu().numpy() for name, each in made.items()}
 
 
 def tensors(run: Mapping[str, NDArray[Any]]) -> dict[str, Tensor]:

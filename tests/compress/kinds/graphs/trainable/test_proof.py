@@ -39,6 +39,14 @@ def test_equal_graphs_are_proven(graph_and_session: tuple[TorchGraph, GraphSessi
     assert proof.runs == 3
 
 
+def test_an_output_that_is_a_weight_is_proven_too() -> None:
+    b = Builder()
+    y, *_ = b.recurrent("LSTM", b.floats("x", (5, 2, 4), ["T", "B", 4]), 4, 6)
+    model = built(b, y, b.weights(6, 3))
+    with temporary_session(model) as session:
+        assert prove(TorchGraph.of(model), session, RUNS, ["y0", "y1"]).error < TOLERANCE / 10
+
+
 def test_faulty_executor_is_found_with_the_output_and_by_how_much(
     graph_and_session: tuple[TorchGraph, GraphSession],
 ) -> None:
