@@ -93,10 +93,11 @@ def _together(before: VariantRecord, after: VariantRecord) -> list[list[str]]:
 
 
 def left_alone_section(report: Report) -> list[str]:
-    """What could not shrink, and why; empty where everything could."""
+    """What could not shrink, and why, and what was noticed; empty where there is neither."""
     if not report.notes:
         return []
-    return ["## What was left alone\n\n" + "\n".join(f"- {note}" for note in report.notes)]
+    listed = "\n".join(f"- {note}" for note in report.notes)
+    return [f"## What was left alone, and what was noticed\n\n{listed}"]
 
 
 def work_section(manifest: Manifest) -> str:

@@ -331,7 +331,8 @@ def _why(searching: _Search[Model], scale: MetricFormat) -> str:
     if budget.size_ratio is not None:
         closest = searching.point(min(tried, key=lambda each: each.parameters))
         asked = f"at most {budget.size_ratio:g} of the parameters"
-        found = f"the smallest of {len(tried)} tried keeps {closest.parameters / whole:.3g} of them"
+        share = f"{closest.parameters / whole:.3g}" if closest.parameters < whole else "all"
+        found = f"the smallest of {len(tried)} tried keeps {share} of them"
     elif budget.speedup is not None:
         closest = searching.point(max(tried, key=lambda each: each.speedup or 0.0))
         asked = f"{budget.speedup:g} times the speed"
@@ -371,8 +372,7 @@ def _why_not_within(searching: _Search[Model], scale: MetricFormat) -> str:
         )
         return (
             f"{asked}: the mildest of {len(tried)} tried {kept(gentlest)}, {description}; allow "
-            "more, or see the curve for what is "
-            "possible"
+            "more, or see the curve for what is possible"
         )
     best = max(within, key=searching.gain)
     description = "" if best.quality is None else scale.in_sentence(best.quality.loss)

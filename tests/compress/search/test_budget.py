@@ -15,14 +15,17 @@ from isslim.compress.kinds.language.texts import Texts, sample
 from isslim.compress.measurement.measure import Measurements
 from isslim.compress.progress import Progress
 from isslim.compress.pruning import axes
+from isslim.runtime.graphs.recorded_inputs import write_runs
 from isslim.runtime.language.model import LoadedLanguageModel
 from isslim.store.bundles import BundleStore
 from isslim.store.settings import StoreSettings
 from isslim.types.recipe import Budget, Recipe
 from isslim.types.report import Report
+from tests.compress.kinds.graphs.models import inputs, layer_graph
 from tests.compress.kinds.language.networks.slow import NETWORKS
 from tests.compress.kinds.language.networks.test_networks import random_network
 from tests.conftest import WORDS, Published, Trained, compress_in, train_small
+from tests.tagger import compress
 
 
 def test_compressed_variant_that_measures_slower_than_the_budget_is_left_out(
@@ -84,6 +87,14 @@ def test_refused_budget_names_the_point_that_came_closest(
         whole = sum(parameter.numel() for parameter in trained.network.parameters())
         assert f"keeps {min(point.parameters for point in curve) / whole:.3g} of them" in detail
     assert not any(point.within_budget or point.chosen for point in curve)
+
+
+def test_a_size_that_no_candidate_comes_near_to_is_refused_in_words(tmp_path: Path) -> None:
+    graph = layer_graph(tmp_path, units=4)  # as many as every layer keeps
+    write_runs(tmp_path / "runs.npz", inputs(12))
+    recipe = Recipe(budget=Budget(size_ratio=0.7), ranks=False)
+    with pytest.raises(BudgetNotMet, match=r"the smallest of \d+ tried keeps all of them, at "):
+        compress(tmp_path, graph, recipe, calibration=tmp_path / "runs.npz")
 
 
 @pytest.mark.parametrize("name", NETWORKS)

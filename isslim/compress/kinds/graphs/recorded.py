@@ -22,21 +22,29 @@ from isslim.compress.kinds.graphs.sequences import (
     without_known,
 )
 from isslim.compress.kinds.graphs.targets.labelling import Labelling
-from isslim.compress.kinds.graphs.targets.reading import TargetCheck, as_rows, labelling_of
-from isslim.compress.kinds.graphs.values import MAX_LEFT_OUT, refuse_many, whole_runs
+from isslim.compress.kinds.graphs.targets.reading import (
+    TargetCheck,
+    as_rows,
+    labelling_of,
+    unused_targets,
+)
+from isslim.compress.kinds.graphs.values import (
+    MAX_LEFT_OUT,
+    refuse_many,
+    whole_runs,
+    without_content,
+)
 from isslim.compress.onnx.model.split_model import nodes
 from isslim.compress.onnx.network import GraphNetwork
 from isslim.compress.onnx.trace.facts import AxisFacts
 from isslim.runtime.errors import InputsRefused
 from isslim.runtime.graphs.recorded_inputs import (
-    TARGET,
     GraphSession,
     NamedArrays,
     read_numbered_runs,
     split_targets,
 )
 from isslim.types.arrays import MAX_BYTES
-from isslim.types.graph_metrics import ON_TARGETS
 from isslim.types.recipe import Recipe
 
 UNPACKED_BYTES, UNPACKED_TIMES = 256 << 20, 8
@@ -221,23 +229,12 @@ def recorded_runs(
         sent=both.inputs,
         labelling=labelling,
         targets=[run.get(_key(labelling)) for run in found.held_out],
-        notes=_unused(named, recipe.metric) if labelling is None else (),
+        notes=(*unused_targets(named, recipe, labelling), *without_content(both.inputs)),
     )
 
 
 def _key(labelling: Labelling | None) -> str:
     return "" if labelling is None else f"{MARK}{labelling.output}"
-
-
-def _unused(named: Sequence[str], metric: str) -> tuple[str, ...]:
-    """A reservation about targets that the metric does not use."""
-    if not named:
-        return ()
-    names = ", ".join(f"`{TARGET}{name}`" for name in named)
-    return (
-        f"the recorded {names} {'is' if len(named) == 1 else 'are'} not used, as the metric is "
-        f"`{metric}` (metrics on targets: {', '.join(ON_TARGETS)})",
-    )
 
 
 def _operators(trace: AxisFacts) -> set[str]:

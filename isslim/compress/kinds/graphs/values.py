@@ -115,6 +115,27 @@ def refuse_many(count: int, total: int, fault: str, lines: Sequence[str]) -> Non
         )
 
 
+def without_content(runs: Sequence[NamedArrays]) -> tuple[str, ...]:
+    """A reservation where each input is the same number everywhere, as in a trial run of zeros.
+
+    Args:
+        runs: inputs of one graph. Those of fewer than two dimensions, such as lengths, do not
+            count.
+    """
+    held = {
+        name: {number for run in runs for number in (run[name].min(), run[name].max())}
+        for name, array in (runs[0] if runs else {}).items()
+        if array.ndim > 1 and array.dtype.kind in "fiub"
+    }
+    if not held or any(len(numbers) > 1 for numbers in held.values()):
+        return ()
+    shown = ", ".join(f"{name}: {next(iter(numbers)):g}" for name, numbers in held.items())
+    return (
+        f"all recorded runs hold one number everywhere ({shown}), as trial runs do: figures of "
+        "quality say nothing of other inputs. Record what the graph is really given",
+    )
+
+
 def _limit(arrays: Sequence[NDArray[Any]]) -> float:
     """Above which a finite value is no measurement: `HUGE` times the median nonzero magnitude."""
     sizes = []

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from isslim.compress.errors import NothingToEvaluate, OutputsUnusable, RunsUnusable
 from isslim.compress.kinds.graphs.sequences import digest, part, sequences_of
 from isslim.compress.kinds.graphs.task import GraphTask
-from isslim.compress.kinds.graphs.values import faults_of
+from isslim.compress.kinds.graphs.values import faults_of, without_content
 from isslim.compress.onnx.normalise.preparing import PreparedGraph
 from isslim.runtime.graphs.recorded_inputs import GraphSession, NamedArrays, write_runs
 from isslim.types.recipe import Budget, Recipe
@@ -295,6 +295,18 @@ def test_runs_that_do_not_fit_are_named_and_all_of_them(tmp_path: Path) -> None:
     assert it.value.issues[2].startswith("run 7: input 'x' has the shape")
     with pytest.raises(RunsUnusable, match=r"recorded held-out inputs .*: held-out run 0: "):
         task_of(graph, inputs(12), [{"z": np.zeros(2)}, *inputs(1)])
+
+
+def test_runs_of_one_number_are_told(tmp_path: Path) -> None:
+    graph, real = layer_graph(tmp_path), inputs(6)
+    zeros = [{"x": np.zeros((2, 9 + each, 6), np.float32)} for each in range(6)]
+    words = "all recorded runs hold one number everywhere (x: 0)"
+    assert task_of(graph, zeros).origin.warnings[-1].startswith(words)
+    for runs in (real, [*zeros, real[0]], [zeros[0], {"x": zeros[1]["x"] + 1}]):
+        assert not any(words[:20] in line for line in task_of(graph, runs).origin.warnings)
+    lengths = [run | {"n": np.arange(2) + at} for at, run in enumerate(zeros)]
+    assert without_content(lengths) != ()
+    assert without_content([run | {"ids": np.arange(4).reshape(2, 2)} for run in zeros]) == ()
 
 
 def test_digest_knows_content_type_and_name() -> None:

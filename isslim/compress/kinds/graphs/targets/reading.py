@@ -74,6 +74,25 @@ def labelling_of(
     )
 
 
+def unused_targets(
+    named: Sequence[str], recipe: Recipe, labelling: Labelling | None
+) -> tuple[str, ...]:
+    """A reservation about recorded targets where the metric uses none.
+
+    Args:
+        named: the outputs that they are of.
+        recipe: it names the metric.
+        labelling: what they mean to it; None: it uses none.
+    """
+    if not named or labelling is not None:
+        return ()
+    names = ", ".join(f"`{TARGET}{name}`" for name in named)
+    return (
+        f"the recorded {names} {'is' if len(named) == 1 else 'are'} not used, as the metric is "
+        f"`{recipe.metric}` (metrics on targets: {', '.join(ON_TARGETS)})",
+    )
+
+
 class TargetCheck:
     """Compares targets with the outputs that they are of, run by run.
 
