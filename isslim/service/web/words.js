@@ -265,6 +265,7 @@ export const W = {
       'A name has at most 64 letters, digits, dots, underscores and hyphens, the first a letter or digit.',
     inspect: 'See what is understood',
     start: 'Start the job',
+    sweep: (many) => `Start ${many} jobs`,
     sending: (share) => `Sending, ${share}`,
     looking: 'A worker looks at it\u2026',
     starting: 'Starting\u2026',
@@ -281,6 +282,7 @@ export const W = {
     limit: 'Limit',
     limits: { quality: 'quality', size_ratio: 'size', speedup: 'speed' },
     minutes: 'Most minutes of distillation',
+    several: 'Other limits as well: a sweep, with a job for each',
     commands: 'The same as a command',
   },
   understood: {
@@ -390,8 +392,9 @@ export const W = {
   },
   sweeps: {
     lead: 'One upload under several recipes, and the models that no other one beats.',
-    none: 'No sweep yet. One is started from the command line or by POST /sweeps:',
-    command: 'A sweep as a command',
+    none: 'No sweep yet.',
+    begin: 'Compress a model',
+    how: 'under several limits at once: that is under More, below the budget. Or as a command:',
     one: 'Sweep',
     many: (jobs) => `${jobs} jobs`,
     usual: 'the usual budget',

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -19,6 +21,7 @@ from isslim.types.access import Scope
 from tests.conftest import Published, Trained
 from tests.service.access.conftest import make_keys
 from tests.service.page.conftest import Seen, watched
+from tests.service.page.test_screens import violations
 from tests.service.served import served, wait_for
 
 pytestmark = pytest.mark.slow
@@ -257,3 +260,47 @@ def test_key_is_asked_for_and_then_works(
         expect(page.get_by_label("Key", exact=True)).to_be_visible()
         page.close()
         assert seen.faults == []
+
+
+def test_sweep_is_started_and_said_as_a_command(
+    browser: Browser, trained: Trained, tmp_path: Path
+) -> None:
+    """Without a worker. The command, as it is shown, asks for the same."""
+    with served(tmp_path / "home", {}) as url:
+        page = browser.new_page(viewport={"width": 320, "height": 900}, color_scheme="dark")
+        seen = watched(page, url)
+        seen.open("sweeps").get_by_role("link", name="Compress a model").click()
+        page.locator("main input[type=file]").set_input_files(files(trained))
+        ready(page, "swept")
+        page.get_by_label("Other limits as well").check()
+        limits = page.locator("details li")
+        expect(limits).to_have_count(4)
+        page.get_by_role("combobox", name="Limit").select_option("speedup")
+        expect(limits.first).to_have_text("At least 1.5 times as fast")
+        page.get_by_text("The same as a command").click()
+        assert violations(page) == []
+        assert page.evaluate("document.documentElement.scrollWidth") <= 320
+        command = page.get_by_label("isslim", exact=True).inner_text()
+        page.get_by_role("button", name="Start 4 jobs").click()
+        page.wait_for_url(re.compile("#/sweeps/"))
+        expect(page.get_by_text("speedup 4.5")).to_be_visible()
+        program, *arguments = shlex.split(command.replace("\\\n", " "))
+        assert program == "isslim"
+        run = [sys.executable, "-m", "isslim.client", *arguments, "--detach", "--json"]
+        done = subprocess.run(run, cwd=trained.folder, check=True, timeout=60, capture_output=True)
+        # The same request is the same sweep.
+        assert json.loads(done.stdout)["id"] == page.url.rpartition("/")[2]
+        with Client(url) as client:
+            (sweep,) = client.sweeps()
+        shown = [each.request.recipe for each in sweep.jobs]
+        assert [each.budget.speedup for each in shown] == [1.5, 3, 4.5, 6]
+        page.close()
+        assert seen.faults == []
+
+
+def test_file_that_is_no_text_is_not_taken_for_one(seen: Seen) -> None:
+    page = seen.open("compress")
+    picture = {"name": "photo.png", "mimeType": "", "buffer": b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR"}
+    page.locator("main input[type=file]").set_input_files([picture])  # type: ignore[list-item]
+    expect(page.get_by_label("What photo.png is")).to_have_value("")
+    expect(page.get_by_role("status")).to_have_text("Say which file is the model.")

@@ -5,6 +5,7 @@ import {
   isActive,
   List,
   route,
+  screen,
   useRef,
   useState,
   W,
@@ -25,7 +26,6 @@ import {
 } from '../page.js';
 
 // A place to drop files, or to choose them: they are kept until the screen that takes them is there.
-
 let dropped = [[]];
 const pass = (...files) => {
   dropped = files;
@@ -80,7 +80,6 @@ export function Empty({ take = pass }) {
 
 // Which field of the form a dropped file belongs in, by its name and its first bytes.
 const PEEK = 65536;
-
 const NAMED = [
   [/vocab|^words|tokenizer|^tokens/, 'vocabulary'],
   [/^char/, 'characters'],
@@ -93,10 +92,7 @@ const byName = (name) => (NAMED.find(([pattern]) => pattern.test(name)) || [])[1
 
 // A list of words has one on every line, and none twice.
 function looksLikeWords(text) {
-  const lines = text
-    .split('\n')
-    .slice(0, -1)
-    .filter((each) => each.length);
+  const lines = text.split('\n').slice(0, -1).filter(Boolean);
   return (
     lines.length > 3 &&
     lines.every((each) => !/\s/.test(each.trim())) &&
@@ -106,6 +102,7 @@ function looksLikeWords(text) {
 
 async function ofText(file, name) {
   const start = await file.slice(0, PEEK).text();
+  if (start.includes('\0')) return ''; // no text
   if (looksLikeWords(start)) {
     const single = start
       .split('\n')
@@ -137,7 +134,7 @@ async function fieldOf(file) {
   if (/\.npy$/.test(name)) return 'vectors';
   if (/\.npz$/.test(name)) return byName(name) || 'data';
   if (/\.json$/.test(name)) return (await ofJson(file, name)) || 'data';
-  return (await ofText(file, name)) || 'data';
+  return (await ofText(file, name)) ?? 'data';
 }
 
 // Files with their fields; each field is given once, and what has no place of its own is data.
@@ -147,7 +144,7 @@ export async function sorted(files) {
   const weights = found.some((each) => each.field === 'model');
   for (const each of found) {
     if (each.field === 'graph') each.field = weights ? 'check_graph' : 'model';
-    if (each.field === 'data') continue;
+    if (!each.field || each.field === 'data') continue;
     if (taken.has(each.field)) each.field = 'data';
     taken.add(each.field);
   }
@@ -161,14 +158,13 @@ export async function sorted(files) {
 }
 
 // The kind that the files suggest, for the words of its budget until an inspection has said it.
-export function suggestedKind(entries) {
+function suggestedKind(entries) {
   const model = entries.find((each) => each.field === 'model');
   if (model && /\.onnx$/i.test(model.file.name)) return 'graph';
   return entries.some((each) => each.field === 'vectors') ? 'question-answering' : 'language-model';
 }
 
 // What was understood of an upload, before or while it is compressed.
-
 export function Understood({ found, kinds }) {
   const kind = (kinds || []).find((each) => each.name === found.kind);
   const problem = found.problem;
@@ -201,20 +197,29 @@ export function Understood({ found, kinds }) {
 }
 
 // One limit that the small model must keep to, with the rest behind `more`; and the same as commands.
-
-const percentages = { size_ratio: [0.05, 0.95, 0.05, 0.4], speedup: [1.5, 20, 0.5, 3] };
+const RANGES = { size_ratio: [0.05, 0.95, 0.05, 0.4], speedup: [1.5, 20, 0.5, 3] };
 
 // The least, the most, the step and the usual value of a limit.
 function range(limit, kind) {
-  if (limit !== 'quality') return percentages[limit];
+  if (limit !== 'quality') return RANGES[limit];
   const usual = kind ? kind.default_budget : 0.05;
   return [0, 4 * usual, usual / 10, usual];
 }
 
-export function budgetOf({ limit, value }, kind) {
-  const [, , , usual] = range(limit, kind);
-  const name = limit === 'quality' ? (kind ? kind.quality_limit : 'loss') : limit;
-  return { [name]: Number((value ?? usual).toPrecision(6)) };
+// The budgets that are asked for: one, or of a sweep those beside it as well.
+const BESIDE = [0.5, 1, 1.5, 2];
+
+function limitsOf({ limit, value, several }, kind) {
+  const [least, most, , usual] = range(limit, kind);
+  const chosen = value ?? usual;
+  const all = BESIDE.map((each) => Number((each * chosen).toPrecision(6)));
+  const within = all.filter((each, at) => each >= least && each <= most && all.indexOf(each) === at);
+  return several ? within : [Number(chosen.toPrecision(6))];
+}
+
+function budgetsOf(options, kind) {
+  const name = options.limit === 'quality' ? (kind ? kind.quality_limit : 'loss') : options.limit;
+  return limitsOf(options, kind).map((value) => ({ [name]: value }));
 }
 
 function inWords(limit, value, metric) {
@@ -224,7 +229,7 @@ function inWords(limit, value, metric) {
   return W.budget.quality(metric ? metric.loss_name : W.budget.loss, shown);
 }
 
-export function Budget({ options, kind, metric, set }) {
+function Budget({ options, kind, metric, set }) {
   const [least, most, step, usual] = range(options.limit, kind);
   const value = options.value ?? usual;
   return html`<h2>${W.budget.title}</h2>
@@ -237,32 +242,37 @@ export function Budget({ options, kind, metric, set }) {
       <label>${W.budget.limit}<select value=${options.limit} onChange=${(event) => set({ limit: event.target.value, value: null })}>
         ${Object.entries(W.budget.limits).map(([name, title]) => html`<option value=${name}>${title}</option>`)}</select></label>
       <label>${W.budget.minutes}<input type="number" min="0" max="1440" value=${options.minutes}
-        onInput=${(event) => event.target.value !== '' && set({ minutes: Number(event.target.value) })} /></label></div></details>`;
+        onInput=${(event) => event.target.value !== '' && set({ minutes: Number(event.target.value) })} /></label></div>
+      <p><label class="choice"><input type="checkbox" checked=${options.several}
+        onChange=${(event) => set({ several: event.target.checked })} />${W.budget.several}</label></p>
+      <${List} title=${W.nav.sweeps} of=${options.several ? limitsOf(options, kind).map((each) => inWords(options.limit, each, metric)) : []} />
+      </details>`;
 }
 
 const quoted = (text) => (/^[\w./@-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`);
+const variations = (budgets) => JSON.stringify(budgets.map((budget) => ({ budget })));
 const dashed = (field) => field.replaceAll('_', '-');
 
-export function Commands({ entries, recipe }) {
+// With several budgets the recipe has none of its own.
+function Commands({ entries, recipe, budgets }) {
   const sent = entries.filter((each) => each.field);
   const model = sent.find((each) => each.field === 'model');
   const others = sent.filter((each) => each !== model);
-  const [[limit, value]] = Object.entries(recipe.budget);
+  const limits = budgets.flatMap(Object.entries).map(([limit, value]) => `--${dashed(limit)} ${value}`);
   const curl = [
-    `curl -s ${origin()}/compress`,
+    `curl -s ${origin()}${recipe.budget ? '/compress' : '/sweeps'}`,
     ...sent.map(({ file, field }) => `-F ${quoted(`${field}=@${file.name}`)}`),
     `-F ${quoted(`options=${JSON.stringify(recipe)}`)}`,
+    ...(recipe.budget ? [] : [`-F ${quoted(`variations=${variations(budgets)}`)}`]),
   ].join(' \\\n  ');
   const command = [
-    `isslim compress ${quoted(model ? model.file.name : 'model.pt')}`,
+    `isslim ${recipe.budget ? 'compress' : 'sweep'} ${quoted(model ? model.file.name : 'model.pt')}`,
     ...others.map(({ file, field }) => `--${dashed(field)} ${quoted(file.name)}`),
-    `--name ${quoted(recipe.name)} --${dashed(limit)} ${value} --minutes ${recipe.minutes} --url ${origin()}`,
+    `--name ${quoted(recipe.name)} ${limits.join(' ')} --minutes ${recipe.minutes} --url ${origin()}`,
   ].join(' \\\n  ');
   return html`<details><summary>${W.budget.commands}</summary><${Copy} label="curl" text=${curl} />
     <${Copy} label="isslim" text=${command} /></details>`;
 }
-
-// From files to a job: sorted, inspected within seconds, and started with one budget.
 
 const NAME = /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/;
 const nameOf = (file) =>
@@ -334,16 +344,19 @@ export function Compress() {
   const kind = kinds.find(
     (each) => each.name === ((understood && understood.kind) || suggestedKind(entries)),
   );
-  const recipe = { name: options.name, budget: budgetOf(options, kind), minutes: options.minutes };
+  const budgets = budgetsOf(options, kind);
+  const recipe = { name: options.name, minutes: options.minutes };
+  if (!options.several) [recipe.budget] = budgets;
   const send = async (path) => {
     const form = new FormData();
     for (const { file, field } of entries) if (field) form.append(field, file);
     form.append('options', JSON.stringify(recipe));
+    if (path === '/sweeps') form.append('variations', variations(budgets));
     setState((before) => ({ ...before, sending: 0, problem: null, path }));
     try {
       const answer = await upload(path, form, (sending) => setState((before) => ({ ...before, sending })));
-      if (path === '/compress') {
-        location.hash = `#/jobs/${answer.id}`;
+      if (path !== '/inspect') {
+        location.hash = screen(options.several ? 'sweeps' : 'jobs', answer.id);
         return;
       }
       const found = await pending(answer);
@@ -362,15 +375,14 @@ export function Compress() {
       html`
       <h2>${W.compress.files}</h2><${Files} entries=${entries} change=${change} />
       <${Budget} options=${options} kind=${kind} metric=${kind && kind.metrics[0]}
-        set=${(next) => {
-          setOptions({ ...options, ...next });
-        }} />
+        set=${(next) => setOptions({ ...options, ...next })} />
       ${why && html`<p class="note" role="status">${why}</p>`}
       <div class="row wrap">
         <button class=${understood ? '' : 'primary'} disabled=${busy || why} onClick=${() => send('/inspect')}>
           ${W.compress.inspect}</button>
         <button class=${understood ? 'primary' : ''} disabled=${busy || why || (understood && !understood.understood)}
-          onClick=${() => send('/compress')}>${W.compress.start}</button></div>
+          onClick=${() => send(options.several ? '/sweeps' : '/compress')}>
+          ${options.several ? W.compress.sweep(budgets.length) : W.compress.start}</button></div>
       <div aria-live="polite">${
         busy &&
         html`<p class="muted">${
@@ -383,6 +395,6 @@ export function Compress() {
       }</div>
       <${Problem} problem=${state.problem} />
       ${understood && html`<${Understood} found=${understood} kinds=${kinds} />`}
-      <${Commands} entries=${entries} recipe=${recipe} />`
+      <${Commands} entries=${entries} recipe=${recipe} budgets=${budgets} />`
     }`;
 }

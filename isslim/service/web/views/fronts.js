@@ -26,6 +26,7 @@ import {
   W,
   remove,
   Bar,
+  Copy,
   useEvery,
   short,
   when,
@@ -227,6 +228,11 @@ function Front({ sweep, metric }) {
     )} />`;
 }
 
+const COMMAND = [
+  'isslim sweep model.pt --vocabulary words.txt --held-out valid.txt',
+  '--name mine --perplexity-rise 0.02 --perplexity-rise 0.1',
+].join(' \\\n  ');
+
 async function load(id) {
   if (!id) return { sweeps: await get('/sweeps') };
   const [sweep, known] = await Promise.all([get(route('sweeps', id)), kinds()]);
@@ -265,8 +271,8 @@ export function Sweeps({ parts: [id] }) {
       <a href=${screen('sweeps', each.id)}>${each.name}</a><span class="muted">${W.sweeps.many(each.jobs.length)}</span>
       <span>${W.states[each.state]}</span></li>`,
           )}</ul>`
-        : html`<p>${W.sweeps.none}</p>
-      <pre tabindex="0" aria-label=${W.sweeps.command}>isslim sweep model.pt --vocabulary words.txt --held-out valid.txt --name mine \\
-  --vary '{"budget": {"perplexity_rise": 0.02}}' --vary '{"budget": {"perplexity_rise": 0.1}}'</pre>`
-    }`;
+        : html`<p>${W.sweeps.none}</p>`
+    }
+    <p><a href="#/compress">${W.sweeps.begin}</a> ${W.sweeps.how}</p>
+    <${Copy} label="isslim" text=${COMMAND} />`;
 }
