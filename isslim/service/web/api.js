@@ -14,7 +14,7 @@ export const key = {
   get: () => sessionStorage.getItem(KEY) || '',
   set: (value) => (value ? sessionStorage.setItem(KEY, value) : sessionStorage.removeItem(KEY)),
 };
-export const asks = new EventTarget(); // `key`: an answer was 401
+export const asks = new EventTarget(); // `key`: an answer was 401; `given`: there is another key now
 
 export class Refusal extends Error {
   constructor(status, found, after) {

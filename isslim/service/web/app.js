@@ -99,11 +99,12 @@ function App() {
   };
   const withKey = () => {
     setAsked(false);
-    setTries(tries + 1);
+    asks.dispatchEvent(new Event('given'));
   };
   const forget = () => {
     key.set('');
-    withKey();
+    setAsked(false);
+    setTries(tries + 1);
   };
   return html`
     <a class="skip" href="#main" onClick=${skip}>${W.skip}</a>

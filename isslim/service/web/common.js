@@ -1,5 +1,6 @@
 // Small parts of every screen: problems, loading, tables, tiles, copied commands.
 import { html, useEffect, useRef, useState } from './vendor/preact.js';
+import { asks } from './api.js';
 import { W } from './words.js';
 
 // What is there only now and then keeps an element around it: where a component between others becomes
@@ -36,11 +37,23 @@ function soon(problem, again) {
   return seconds && setTimeout(again, 1000 * seconds);
 }
 
+// Asks again with another key: what was typed and chosen meanwhile stays.
+export function useKey(again) {
+  const latest = useRef(again);
+  latest.current = again;
+  useEffect(() => {
+    const given = () => latest.current();
+    asks.addEventListener('given', given);
+    return () => asks.removeEventListener('given', given);
+  }, []);
+}
+
 // What `load` returns, or its problem; loaded anew when `on` changes or `again` is called.
 export function useLoaded(load, on) {
   const [state, setState] = useState({});
   const [tries, setTries] = useState(0);
   const again = () => setTries((before) => before + 1);
+  useKey(again);
   useEffect(() => {
     let current = true;
     let timer;
@@ -73,6 +86,8 @@ export function Lazy({ file, name, ...rest }) {
 export function useAnswer(ask, on, [least, most]) {
   const [state, setState] = useState({});
   const took = useRef(least);
+  const [tries, setTries] = useState(0);
+  useKey(() => state.problem && setTries(tries + 1));
   useEffect(() => {
     if (!ask) {
       setState({});
@@ -97,7 +112,7 @@ export function useAnswer(ask, on, [least, most]) {
       clearTimeout(timer);
       cancel.abort();
     };
-  }, on);
+  }, [...on, tries]);
   return state;
 }
 

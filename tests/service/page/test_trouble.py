@@ -19,6 +19,7 @@ from tests.service.access.conftest import make_keys
 from tests.service.copies import publish_as
 from tests.service.page.conftest import Seen, watched
 from tests.service.page.test_jobs import files, ready
+from tests.service.page.test_screens import violations
 from tests.service.served import served, service_and_worker
 
 pytestmark = pytest.mark.slow
@@ -173,3 +174,65 @@ def test_job_that_failed_says_why_and_can_be_started_again(
         page.get_by_role("button", name="Start it again").click()
         expect(state).to_have_text(re.compile("waiting|running"))
         expect(state).to_have_text("failed")
+
+
+def test_key_that_is_withdrawn_takes_nothing_along(
+    browser: Browser, home: Path, tmp_path: Path, trained: Trained
+) -> None:
+    """What was typed and chosen is still there under another key."""
+    keys = make_keys(tmp_path, first=list(Scope))
+
+    def another() -> str:
+        """A key in place of all others."""
+        made = make_keys(tmp_path, other=list(Scope))
+        return made.by_name["other"]
+
+    with served(home, {"ISS_API_KEYS_FILE": str(keys.file)}) as url, opened(browser, url) as seen:
+        page = seen.open("models/tiny")
+        field = page.get_by_label("Key", exact=True)
+        field.fill(keys.by_name["first"])
+        page.keyboard.press("Enter")
+        expect(page.get_by_role("option").first).to_be_visible()
+        key = another()
+        page.locator("#text").fill("my friend follows the road")
+        alert(page, "asks for a key")
+        assert violations(page) == []
+        field.fill(key)
+        page.keyboard.press("Enter")
+        expect(page.get_by_role("option")).to_have_count(5)
+        expect(page.locator("#text")).to_have_value("my friend follows the road")
+        expect(page.get_by_role("alert")).to_have_count(0)
+        page = seen.open("compress")
+        page.locator("main input[type=file]").set_input_files(files(trained))
+        ready(page, "kept")
+        key = another()
+        page.get_by_role("button", name="Start the job").click()
+        alert(page, "asks for a key")
+        field.fill(key)
+        page.keyboard.press("Enter")
+        expect(page.get_by_role("alert")).to_have_count(0)
+        expect(page.get_by_label("Name of the new model")).to_have_value("kept")
+        page.get_by_role("button", name="Start the job").click()
+        page.wait_for_url(re.compile("#/jobs/"))
+        expect(page.locator("h1")).to_have_text("kept")
+
+
+def test_long_names_fit_a_narrow_screen(browser: Browser, published: Published, home: Path) -> None:
+    long = "a" * 32 + "-" + "b" * 31
+    other = publish_as(long, published, home)
+    with served(home, {}) as url:
+        with Client(url) as client:
+            client.put_alias(long, AliasRequest(model=long))
+        page = browser.new_page(viewport={"width": 320, "height": 900})
+        seen = watched(page, url)
+        screens = [f"models/{other}/{tab}" for tab in ("try", "files", "use")]
+        pair = f"compare?a={other}:original&b={published.bundle_id}:compressed"
+        for screen in ("", "aliases", f"aliases/{long}", pair, *screens):
+            seen.open(screen)
+            expect(page.get_by_text("Loading…")).to_have_count(0)
+            page.wait_for_timeout(300)
+            seen.picture(f"long-{screen.partition('?')[0].replace('/', '-')[:20]}")
+            assert page.evaluate("document.documentElement.scrollWidth") <= 320, screen
+            assert violations(page) == []
+        page.close()
+        assert seen.faults == []

@@ -20,6 +20,8 @@ import {
   upload,
   Bar,
   Problem,
+  useKey,
+  useLoaded,
   useTitle,
   bytes,
   percent,
@@ -208,7 +210,6 @@ function range(limit, kind) {
 
 // The budgets that are asked for: one, or of a sweep those beside it as well.
 const BESIDE = [0.5, 1, 1.5, 2];
-
 function limitsOf({ limit, value, several }, kind) {
   const [least, most, , usual] = range(limit, kind);
   const chosen = value ?? usual;
@@ -316,7 +317,7 @@ async function pending(found) {
 export function Compress() {
   useTitle(W.nav.compress);
   const [entries, setEntries] = useState([]);
-  const [kinds, setKinds] = useState([]);
+  const [kinds = [], unknown] = useLoaded(knownKinds, []);
   const [options, setOptions] = useState({ name: '', limit: 'quality', value: null, minutes: 5 });
   const [state, setState] = useState({});
   const accept = async (files, chosen) => {
@@ -328,11 +329,10 @@ export function Compress() {
     );
     const model = next.find((each) => each.field === 'model');
     if (model) setOptions((before) => ({ ...before, name: before.name || nameOf(model.file), ...chosen }));
-    setEntries(next);
-    setState({});
+    change(next);
   };
+  useKey(() => setState((before) => ({ ...before, problem: null })));
   useEffect(() => {
-    knownKinds().then(setKinds, (problem) => setState({ problem }));
     if (dropped[0].length) accept(...dropped);
     dropped = [[]];
   }, []);
@@ -393,7 +393,7 @@ export function Compress() {
               : W.compress.starting
         }</p><${Bar} share=${state.sending} label=${W.compress.upload} />`
       }</div>
-      <${Problem} problem=${state.problem} />
+      <${Problem} problem=${state.problem || unknown} />
       ${understood && html`<${Understood} found=${understood} kinds=${kinds} />`}
       <${Commands} entries=${entries} recipe=${recipe} budgets=${budgets} />`
     }`;

@@ -11,6 +11,7 @@ import {
   Problem,
   Waiting,
   useEvery,
+  useKey,
   useLoaded,
   useTitle,
   metricOf,
@@ -134,6 +135,7 @@ export function JobView({ parts: [id] }) {
   const [said, setSaid] = useState('');
   const [tries, setTries] = useState(0);
   const before = useRef(null);
+  useKey(() => lost.final && setTries(tries + 1));
   useEffect(() => {
     kinds().then(setKnown, () => {});
     return followJob(id, setJob, (problem, final) => setLost({ problem, final }));
