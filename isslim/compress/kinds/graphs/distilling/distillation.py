@@ -102,7 +102,7 @@ class DistilsGraphs(Trainable[GraphNetwork]):
             (lessons.change(each, lessons.known), math.exp(loss))
             for each, loss in ((network, tuned.losses[0]), (tuned.network, tuned.losses[-1]))
         )
-        self._learnt = remark(before, after, lessons.recordings)
+        self._learnt = remark(before, after, lessons.counted)
         return tuned
 
     @cached_property

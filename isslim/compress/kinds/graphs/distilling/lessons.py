@@ -60,6 +60,13 @@ class Lessons:
         own = list(self.losses.kinds)
         return [*own, *(name for name in self.examples.carried if name not in own)]
 
+    @property
+    def counted(self) -> str:
+        """The number of passages that are learnt from, in words."""
+        many = "" if self.recordings == 1 else "s"
+        what = f"stream{many} of runs" if self.examples.carried else f"sequence{many}"
+        return f"{self.recordings:,} {what}"
+
     def change(self, network: GraphNetwork, streams: Sequence[Stream]) -> float:
         """How far a network's outputs are from the original's, in ONNX Runtime.
 

@@ -33,14 +33,14 @@ def recordings_needed(observed: ActivationStatistics, recordings: int) -> str | 
     )
 
 
-def remark(before: tuple[float, float], after: tuple[float, float], recordings: int) -> str | None:
+def remark(before: tuple[float, float], after: tuple[float, float], recordings: str) -> str | None:
     """A line on what was learnt.
 
     Args:
         before: the change of outputs in closed form, on recordings that were learnt from and on
             those that were held back.
         after: the same after distillation.
-        recordings: number of those that were learnt from: sequences, or streams of runs.
+        recordings: number of those that were learnt from, in words.
 
     Returns:
         None where nothing was won.
@@ -50,7 +50,7 @@ def remark(before: tuple[float, float], after: tuple[float, float], recordings: 
     won = (
         f"distillation brought the change of outputs from {before[1]:.1%} to {after[1]:.1%} on "
         f"recordings that were held back, and from {before[0]:.1%} to {after[0]:.1%} on those that "
-        f"it learnt from ({recordings:,} {'sequence' if recordings == 1 else 'sequences'})"
+        f"it learnt from ({recordings})"
     )
     left, left_known = after[1] / before[1], after[0] / before[0]
     if left <= CLEARLY * left_known:

@@ -105,7 +105,12 @@ def read_list(path: Path, given: object, size: int) -> TokenList:
         if tokens is None:
             raise UnreadableUpload(
                 "a vocabulary that is a JSON list must hold tokens, or pairs of a token and its "
-                "count"
+                "count",
+                [
+                    f"entry {at:,} (counted from 0) is {json.dumps(each)[:200]}"
+                    for at, each in enumerate(given)
+                    if not isinstance(each, type(given[0]))
+                ][:1],
             )
         return TokenList(tokens)
     if isinstance(given, dict):
@@ -147,13 +152,34 @@ def _of_dictionary(given: dict[str, Any], size: int) -> TokenList:
             "a vocabulary that is a dictionary must be {token: id} or {id: token}, its ids 0, 1, "
             "2, ... without a gap, or hold "
             'such a dictionary or a list under a name like "word2idx", "itos" or "tokens"',
-            [f"it begins with {begins}"],
+            [f"it begins with {begins}", *_fault_of_ids(given)],
         )
     if len({tuple(found) for found in fitting.values()}) > 1:
         raise UnreadableUpload(
             f"the vocabulary's lists differ: {', '.join(map(repr, fitting))}; send one of them"
         )
     return TokenList(next(iter(fitting.values())))
+
+
+def _fault_of_ids(given: dict[str, Any]) -> list[str]:
+    """What is wrong with a `{token: id}` dictionary, as a line; none where it is no such one."""
+    owners: dict[int, str] = {}
+    odd = None
+    for token, each in given.items():
+        if not isinstance(each, int | float) or isinstance(each, bool):
+            return []
+        if isinstance(each, float):
+            odd = odd or f"{token!r} has {each!r}, which is no whole number"
+        elif each in owners:
+            odd = odd or f"{owners[each]!r} and {token!r} have the same id, {each:,}"
+        else:
+            owners[each] = token
+    if odd is not None:
+        return [odd]
+    missing = next((each for each in range(len(given)) if each not in owners), None)
+    if missing is None:
+        return []
+    return [f"no token has the id {missing:,}, and {owners[max(owners)]!r} has {max(owners):,}"]
 
 
 def _with_keras(given: dict[str, Any]) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -42,6 +43,10 @@ def test_recordings_are_varied_unless_the_recipe_says_otherwise(tmp_path: Path) 
     assert isinstance(plain, Lessons)
     assert varied.examples.kinds["x"].family == "signal"
     assert plain.examples.kinds == {}
+    assert plain.counted == f"{plain.recordings} sequences"
+    assert replace(plain, recordings=1).counted == "1 sequence"
+    streams = replace(plain.examples, carried={"hn": "h0"})
+    assert replace(plain, examples=streams, recordings=1).counted == "1 stream of runs"
 
 
 def decided() -> tuple[GraphNetwork, Builder]:

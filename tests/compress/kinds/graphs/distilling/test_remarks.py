@@ -11,7 +11,7 @@ from tests.compress.kinds.graphs.distilling.made import STEPS, UNITS, task_of
 
 
 def test_recordings_are_lacking_where_little_is_won_on_others() -> None:
-    line = remark((0.2, 0.2), (0.05, 0.14), 24)
+    line = remark((0.2, 0.2), (0.05, 0.14), "24 sequences")
     assert line is not None
     assert "from 20.0% to 14.0% on recordings that were held back" in line
     assert "from 20.0% to 5.0% on those that it learnt from (24 sequences)" in line
@@ -20,14 +20,14 @@ def test_recordings_are_lacking_where_little_is_won_on_others() -> None:
 
 
 def test_where_as_much_is_won_on_others_more_would_give_little() -> None:
-    line = remark((0.22, 0.16), (0.11, 0.085), 160)
+    line = remark((0.22, 0.16), (0.11, 0.085), "160 sequences")
     assert line is not None
     assert line.endswith("more recordings would give little")
 
 
 @pytest.mark.parametrize("after", [0.2, 0.21])
 def test_nothing_is_said_where_nothing_was_won(after: float) -> None:
-    assert remark((0.2, 0.2), (0.1, after), 24) is None
+    assert remark((0.2, 0.2), (0.1, after), "24 sequences") is None
 
 
 @pytest.mark.parametrize(("count", "is_enough"), [(4, False), (40, True)])

@@ -97,3 +97,18 @@ def test_files_of_tokenizers_are_refused_with_what_to_send(
 ) -> None:
     with pytest.raises(VocabularyMismatch, match=words):
         read(tmp_path, content, 3)
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        ('{"a": 0, "b": 1, "c": 3}', "no token has the id 2, and 'c' has 3"),
+        ('{"a": 0, "b": 1, "c": 1}', "'b' and 'c' have the same id, 1"),
+        ('{"a": 0.0, "b": 1.0}', "'a' has 0.0, which is no whole number"),
+        ('["a", "b", null]', "entry 2 (counted from 0) is null"),
+    ],
+)
+def test_what_is_wrong_among_many_tokens_is_named(content: str, told: str, tmp_path: Path) -> None:
+    with pytest.raises(UnreadableUpload) as refused:
+        read(tmp_path, content, 3)
+    assert told in refused.value.issues
