@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from isslim.compress.errors import ModeUnavailable
 from isslim.compress.kinds.graphs.choosing import Choice
 from isslim.compress.kinds.graphs.classes import axes_of_answers, class_axes
@@ -42,6 +44,28 @@ def refuse_selected(recipe: Recipe) -> None:
             "compares; an evaluation command evaluates the graph as a whole: leave one of them "
             "out"
         )
+
+
+def doubtful_outputs(graph: GraphSession, evaluated: Sequence[str], metric: str) -> list[str]:
+    """Reservations about decisions that are measured as quantities.
+
+    Args:
+        graph: a session of the original.
+        evaluated: names of the outputs that count.
+        metric: of the recipe.
+    """
+    if metric not in ("output_change", "mean_squared_error", "cosine"):
+        return []
+    kinds = {name: graph.outputs[name][0].removeprefix("tensor(") for name in evaluated}
+    whole = [name for name, kind in kinds.items() if kind.startswith(("int", "uint", "bool"))]
+    if not whole:
+        return []
+    what, are = ("output", "holds") if len(whole) == 1 else ("outputs", "hold")
+    return [
+        f"the {what} {', '.join(whole)} {are} whole numbers or truth values, and `{metric}` "
+        "measures them as quantities: where they are decisions, ask for the `metric` `argmax`, "
+        "which counts those that differ, or name the `outputs` that they are made of"
+    ]
 
 
 def quality_metric_of(

@@ -33,6 +33,7 @@ from isslim.compress.kinds.graphs.distilling.distillation import DistilsGraphs
 from isslim.compress.kinds.graphs.distilling.remarks import recordings_needed
 from isslim.compress.kinds.graphs.evaluating import (
     calibration_metric_of,
+    doubtful_outputs,
     quality_metric_of,
     refuse_selected,
 )
@@ -159,7 +160,12 @@ class GraphTask(DistilsGraphs, ChoosesSizes, WritesKeptUnits, ModelTask[GraphNet
             not_evaluated=self.runs.not_evaluated,
             evaluated_outputs=self._quality_metric.evaluated_outputs,
             left_out=self.runs.left_out,
-            warnings=(*filter(None, (doubt, graph.warning)), *self._choice.notes, *self.runs.notes),
+            warnings=(
+                *filter(None, (doubt, graph.warning)),
+                *doubtful_outputs(self._uploaded, self._choice.evaluated, recipe.metric),
+                *self._choice.notes,
+                *self.runs.notes,
+            ),
         )
 
     @property

@@ -94,3 +94,29 @@ def test_decisions_along_a_dimension_that_runs_do_not_have_are_refused(tmp_path:
     with pytest.raises(RunsUnusable, match=words) as refused:
         task_of(tmp_path, Squeezed(5), targets, metric="accuracy")
     assert len(refused.value.issues) == 12
+
+
+class Decided(Squeezed):
+    """Scores (B, classes), and the class of each."""
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]
+        said = self.said(self.layer(x)[0][:, -1])
+        return said, said.argmax(1)
+
+
+def test_decisions_that_are_measured_as_quantities_are_told(tmp_path: Path) -> None:
+    torch.manual_seed(1)
+    path, outputs = tmp_path / "decided.onnx", ["scores", "class"]
+    export(Decided(5), (torch.zeros(2, 20, 6),), path, ["x"], outputs, {"x": FREE})
+    write_runs(tmp_path / "runs.npz", inputs(12))
+
+    def warnings(**options: Any) -> str:
+        recipe = Recipe(budget=Budget(size_ratio=0.9), **options)
+        return str(
+            GraphTask(PreparedGraph(path), recipe, tmp_path / "runs.npz", None).origin.warnings
+        )
+
+    words = "the output class holds whole numbers or truth values, and `output_change` measures"
+    assert words in warnings()
+    for options in ({"metric": "argmax"}, {"outputs": ["scores"]}):
+        assert "whole numbers" not in warnings(**options)
