@@ -120,3 +120,22 @@ def test_decisions_that_are_measured_as_quantities_are_told(tmp_path: Path) -> N
     assert words in warnings()
     for options in ({"metric": "argmax"}, {"outputs": ["scores"]}):
         assert "whole numbers" not in warnings(**options)
+
+
+def test_targets_may_lose_the_dimension_that_their_output_loses(tmp_path: Path) -> None:
+    runs = mixed(1, 2, 3)
+    path = task_of(tmp_path, Squeezed(1), runs).path
+    # What the original says, but of every third run the other.
+    said = [GraphSession(path).run(run)["y"] > 0.5 for run in runs]
+    labelled = [
+        run | {"target:y": np.asarray(said[at] ^ (at % 3 == 0)).astype(np.int64)}
+        for at, run in enumerate(runs)
+    ]
+    task = task_of(tmp_path, Squeezed(1), labelled, metric="accuracy")
+    targets = {run["x"].tobytes(): run["target:y"] for run in labelled}
+    right = [
+        np.ravel((two > 0.5) == targets[run["x"].tobytes()])
+        for run, (_, two) in zip(task.runs.held_out, answers(task, task.path), strict=True)
+    ]
+    assert {each.size for each in right} == {1, 2, 3}
+    assert task.evaluate(task.original).value == pytest.approx(np.concatenate(right).mean())

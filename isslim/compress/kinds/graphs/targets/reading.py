@@ -106,6 +106,7 @@ class TargetCheck:
         self._targets: list[NDArray[Any]] = []
         self._steps: list[tuple[int, ...]] = []
         self._one_hot: list[bool] = []
+        self._by_number: list[bool] = []
 
     def see(self, label: str, target: NDArray[Any], output: NDArray[Any]) -> None:
         """Notes what is wrong with one target.
@@ -122,6 +123,7 @@ class TargetCheck:
             return
         self._one_hot.append(self._labelling.is_one_hot(target, output))
         self._targets.append(target)
+        self._by_number.append(self._labelling.by_number(target, output))
         self._steps.append(self._labelling.without_classes(output))
 
     def checked(self) -> Labelling:
@@ -130,7 +132,9 @@ class TargetCheck:
         Raises:
             RunsUnusable: when one does not fit.
         """
-        if not self._issues and len({target.ndim for target in self._targets}) > 1:
+        # An output may have fewer dimensions where a run has one sequence, and its target with it.
+        mixed = len({target.ndim for target in self._targets}) > 1 and not all(self._by_number)
+        if not self._issues and mixed:
             self._issues.append(
                 f"{TARGET}{self._labelling.output} has different numbers of dimensions in "
                 "different runs"
