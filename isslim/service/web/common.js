@@ -116,6 +116,17 @@ export function useAnswer(ask, on, [least, most]) {
   return state;
 }
 
+// What somebody types is still there when they come back from another tab or screen.
+const drafts = {};
+export function useDraft(name, first) {
+  const [value, setValue] = useState(drafts[name] ?? first);
+  const set = (next) => {
+    drafts[name] = next;
+    setValue(next);
+  };
+  return [value, set];
+}
+
 // Calls `tick` now and again while the page can be seen.
 export function useEvery(seconds, tick) {
   const latest = useRef(tick);

@@ -118,3 +118,33 @@ def test_damaged_file_of_arrays_is_called_so(seen: Seen, damage: str) -> None:
     }
     page.locator("main input[type=file]").set_input_files(file | {"buffer": changed[damage]})
     expect(page.get_by_role("alert")).to_contain_text("This is no npz file.")
+
+
+def test_what_was_typed_is_there_on_the_way_back(seen: Seen) -> None:
+    """From another tab, and from another screen; an emptied field stays empty."""
+    page = seen.open("models/tiny")
+    expect(page.get_by_role("option").first).to_be_visible()
+    text = page.get_by_label("A text, scored as you type")
+    text.fill(WORD)
+    page.get_by_role("link", name="Card").click()
+    page.go_back()
+    expect(text).to_have_value(WORD)
+    expect(page.get_by_role("option")).to_have_count(5)
+    text.fill("")
+    page.get_by_role("link", name="Health").click()
+    expect(page.get_by_role("heading", name="Parts")).to_be_visible()
+    page.go_back()
+    expect(page.get_by_text("Type something.")).to_be_visible()
+    expect(text).to_have_value("")
+    page = seen.open("models/reader")
+    context = page.get_by_label("The text that holds the answer")
+    family = "\u200d".join("\U0001f468\U0001f469\U0001f467")
+    context.fill(f"e\u0301 {family} The cat\u0301 sat on \U0001f600 the mat.")
+    page.get_by_role("link", name="Layers").click()
+    page.go_back()
+    expect(context).to_have_value(re.compile("sat on \U0001f600 the mat"))
+    # Of combined letters too, what is marked is what was answered.
+    best = page.locator(".answers .answer").first
+    marks = page.locator(".passage mark.first, .passage mark.both")
+    expect(best).to_be_visible()
+    assert "".join(marks.all_text_contents()).strip() == best.inner_text().strip()

@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
@@ -234,5 +235,27 @@ def test_long_names_fit_a_narrow_screen(browser: Browser, published: Published, 
             seen.picture(f"long-{screen.partition('?')[0].replace('/', '-')[:20]}")
             assert page.evaluate("document.documentElement.scrollWidth") <= 320, screen
             assert violations(page) == []
+        page.close()
+        assert seen.faults == []
+
+
+@pytest.mark.parametrize(("theme", "width"), [("light", 1280), ("dark", 320)])
+def test_screens_without_anything_are_accessible(
+    browser: Browser, tmp_path: Path, theme: Literal["light", "dark"], width: int
+) -> None:
+    """With no model, no worker, and with addresses of what is not there."""
+    with served(tmp_path / "home", {}) as url:
+        page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=theme)
+        seen = watched(page, url)
+        missing = [f"{each}/none" for each in ("jobs", "models", "sweeps", "aliases")]
+        pair = "compare?a=none:original&b=none:compressed"
+        for screen in ("", "compress", "compare", pair, "sweeps", "aliases", "health", *missing):
+            seen.open(screen)
+            expect(page.get_by_text("Loading…")).to_have_count(0)
+            if screen in missing:
+                alert(page, "There is no such thing")
+            seen.picture(f"empty-{screen.partition('?')[0].replace('/', '-') or 'home'}-{width}")
+            assert violations(page) == [], screen
+            assert page.evaluate("document.documentElement.scrollWidth") <= width, screen
         page.close()
         assert seen.faults == []

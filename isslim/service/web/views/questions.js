@@ -2,6 +2,7 @@
 import {
   html,
   useAnswer,
+  useDraft,
   useState,
   post,
   Problem,
@@ -58,8 +59,8 @@ function Answers({ each, place }) {
 
 export function TryQuestions({ id, manifest, report }) {
   const first = report.samples[0] || { asked: W.questions.question, context: W.questions.context };
-  const [question, setQuestion] = useState(first.asked);
-  const [context, setContext] = useState(first.context);
+  const [question, setQuestion] = useDraft(`question ${id}`, first.asked);
+  const [context, setContext] = useDraft(`context ${id}`, first.context);
   const [variants, setVariants] = useState(usualVariants(manifest.variants));
   const ask = async (options) => {
     const asked = { model: id, question, context, variants, top_k: TOP };

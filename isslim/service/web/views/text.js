@@ -2,6 +2,7 @@
 import {
   html,
   useAnswer,
+  useDraft,
   useEffect,
   useState,
   bits,
@@ -262,10 +263,11 @@ async function firstText(model) {
 }
 
 export function TryText({ id, manifest }) {
-  const [text, setText] = useState('');
+  const [typed, setText] = useDraft(`text ${id}`);
+  const [first, setFirst] = useState('');
+  const text = typed ?? first;
   useEffect(() => {
-    const begin = (first) => setText((before) => before || first);
-    firstText(id).then(begin, () => begin(W.text.example));
+    if (typed == null) firstText(id).then(setFirst, () => setFirst(W.text.example));
   }, [id]);
   const [variants, setVariants] = useState(usualVariants(manifest.variants));
   const [dimmed, setDimmed] = useState(false);
