@@ -125,7 +125,8 @@ class WorkerSettings(StoreSettings, TimingSettings, LogSettings, RecipeSettings)
     reading_seconds: Seconds = Field(
         default=40.0,
         description="time that reading an upload may take, in an inspection and at the beginning "
-        "of a job, in addition to a second for every 2 MiB of its files",
+        "of a job, in addition to a second for every 2 MiB of its files; what the host gives to "
+        "others meanwhile is added, up to twice as much",
     )
     inspection_memory_bytes: Bytes = Field(
         default=1 << 30,

@@ -26,6 +26,8 @@ MEMORY_TIMES = 8
 """Bytes of memory for each byte of the files, in addition to the setting."""
 BYTES_A_SECOND = 2 << 20
 """Of the files, for each of which a second is added to the setting."""
+BUSY_TIMES = 3
+"""How many times as long it may take on the clock while the host does other work."""
 WRITTEN_TIMES, WRITTEN_BYTES = 4, 64 << 20
 """Largest file that reading may write, as a multiple of the files' bytes, and more."""
 
@@ -124,9 +126,11 @@ def limits_of(files: UploadedFiles, settings: WorkerSettings) -> Limits:
     """
     sent = [getattr(files, name) for name in UploadFields.model_fields]
     size = sum(path.stat().st_size for path in sent if path is not None)
+    seconds = settings.reading_seconds + size / BYTES_A_SECOND
     return Limits(
         settings.inspection_memory_bytes + MEMORY_TIMES * size,
-        settings.reading_seconds + size / BYTES_A_SECOND,
+        seconds,
+        seconds * BUSY_TIMES,
         WRITTEN_BYTES + WRITTEN_TIMES * size,
     )
 
@@ -157,10 +161,17 @@ def understood(ended: Ended, limits: Limits) -> Inspection:
 
 def _refusal(ended: Ended, limits: Limits) -> CompressError | None:
     """Why a process that read an upload ended as it did; None: it ended well."""
-    if ended.out_of_time:
+    if ended.out_of_time and limits.seconds + ended.waited > limits.most_seconds:
         return ReadingTooLong(
-            f"reading the files was ended after {limits.seconds:.0f} seconds: a part of them asks "
-            "for more work than files of their size do. The operator can raise ISS_READING_SECONDS"
+            f"reading the files was ended after {limits.most_seconds:.0f} seconds, for "
+            f"{ended.waited:.0f} of which the host did other work: send them again when it is less "
+            "busy. The operator can raise ISS_READING_SECONDS"
+        )
+    if ended.out_of_time:
+        seconds = limits.seconds + ended.waited
+        return ReadingTooLong(
+            f"reading the files was ended after {seconds:.0f} seconds: a part of them asks for "
+            "more work than files of their size do. The operator can raise ISS_READING_SECONDS"
         )
     if ended.out_of_memory:
         return ReadingTooLarge(

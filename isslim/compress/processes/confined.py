@@ -33,6 +33,8 @@ NICER = 5
 """How much lower the priority of such a process is: others answer requests meanwhile."""
 MOST_SENT = 16 << 20
 """Bytes that a process may send."""
+_TICK = 0.1
+"""Seconds after which is looked at what a process does."""
 _TAIL, _SEARCHED = 4000, 1 << 18
 _DEATH_SIGNAL = 1
 _NO_MEMORY = 3
@@ -45,13 +47,16 @@ class Limits:
 
     Attributes:
         memory_bytes: beyond what is in use when it is forked.
-        seconds: on the clock.
+        seconds: that it may run or wait for something. Those for which it could have run, and
+            others did, are added: on a busy host the same work takes longer.
+        most_seconds: on the clock, whatever others do.
         file_bytes: largest file that it may write.
         descriptors: that it may have open.
     """
 
     memory_bytes: int
     seconds: float
+    most_seconds: float
     file_bytes: int
     descriptors: int = 512
 
@@ -63,6 +68,7 @@ class Ended:
     Attributes:
         code: its exit status; negative: the signal that ended it.
         out_of_time: whether its time was up.
+        waited: seconds for which it could have run, and others did.
         out_of_memory: whether memory was refused to it.
         peak_bytes: most memory that it had at a time.
         sent: what it sent, in order.
@@ -71,6 +77,7 @@ class Ended:
 
     code: int
     out_of_time: bool = False
+    waited: float = 0.0
     out_of_memory: bool = False
     peak_bytes: int = 0
     sent: list[dict[str, Any]] = field(default_factory=list)
@@ -100,7 +107,8 @@ def run_confined(do: Callable[[Send], object], limits: Limits, folder: Path) -> 
             os.dup2(errors.fileno(), 2)
             _confined(do, limits, folder, sending)
         os.close(sending)
-        content, is_whole = _received(receiving, time.monotonic() + limits.seconds)
+        clock = _Clock(process)
+        content, is_whole = _received(receiving, clock, limits)
         if not is_whole:
             os.kill(process, signal.SIGKILL)
         _, status, used = os.wait4(process, 0)
@@ -112,6 +120,7 @@ def run_confined(do: Callable[[Send], object], limits: Limits, folder: Path) -> 
     return Ended(
         code,
         out_of_time=(not is_whole and not too_much) or code == -signal.SIGXCPU,
+        waited=clock.passed - clock.own,
         out_of_memory=too_much or code == _NO_MEMORY or (code < 0 and told),
         peak_bytes=used.ru_maxrss * 1024,
         sent=_lines(content),
@@ -161,12 +170,15 @@ def _limit(limits: Limits, folder: Path) -> None:
         resource.setrlimit(limit, (allowed, allowed))
 
 
-def _received(descriptor: int, until: float) -> tuple[bytes, bool]:
-    """All that is sent until the other end closes, and whether it did."""
+def _received(descriptor: int, clock: _Clock, limits: Limits) -> tuple[bytes, bool]:
+    """All that a process sends until its end closes, and whether it did."""
     content = bytearray()
     try:
-        while (left := until - time.monotonic()) > 0 and len(content) <= MOST_SENT:
-            if select.select([descriptor], [], [], left)[0]:
+        while len(content) <= MOST_SENT:
+            clock.read()
+            if clock.own >= limits.seconds or clock.passed >= limits.most_seconds:
+                break
+            if select.select([descriptor], [], [], _TICK)[0]:
                 chunk = os.read(descriptor, 1 << 16)
                 if not chunk:
                     return bytes(content), True
@@ -174,6 +186,29 @@ def _received(descriptor: int, until: float) -> tuple[bytes, bool]:
         return bytes(content), False
     finally:
         os.close(descriptor)
+
+
+class _Clock:
+    """Time since a process began, and how much of it was its own.
+
+    Its own is what it ran or slept. While it could run, what it did not get was given to others.
+    """
+
+    def __init__(self, process: int) -> None:
+        self._folder, self._began = Path(f"/proc/{process}"), time.monotonic()
+        self.passed = self.own = self._ran = 0.0
+
+    def read(self) -> None:
+        """Brings `passed` and `own` up to date, in seconds."""
+        passed = time.monotonic() - self._began
+        share = passed - self.passed
+        with suppress(OSError, IndexError, ValueError):
+            ran = int((self._folder / "schedstat").read_text().split()[0]) / 1e9
+            state = (self._folder / "stat").read_text().rpartition(")")[2].split()[0]
+            if state == "R":
+                share = min(share, ran - self._ran)
+            self._ran = ran
+        self.passed, self.own = passed, self.own + share
 
 
 def _lines(content: bytes) -> list[dict[str, Any]]:

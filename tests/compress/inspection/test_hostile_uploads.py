@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import os
 import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -85,7 +89,7 @@ def test_honest_upload_is_understood_as_in_the_same_process(
 
 def ended(do: object, folder: Path, **limits: float) -> BaseException | None:
     """What a process that does something is said to have ended by."""
-    usual = {"memory_bytes": 64 << 20, "seconds": 5.0, "file_bytes": 1 << 20}
+    usual = {"memory_bytes": 64 << 20, "seconds": 5.0, "most_seconds": 60.0, "file_bytes": 1 << 20}
     own = Limits(**usual | limits)  # type: ignore[arg-type]
     try:
         understood(run_confined(do, own, folder), own)  # type: ignore[arg-type]
@@ -128,6 +132,49 @@ def test_each_limit_is_named(tmp_path: Path) -> None:
         words = {written: "File too large", opened: "Too many open files", called: "not permitted"}
         assert words.get(do, "") in " ".join(problem.issues)
         assert (refused.inspection.layout == "seen") == (do is much)
+
+
+CORE = min(os.sched_getaffinity(0))
+
+
+@pytest.fixture
+def busy_core() -> Iterator[None]:
+    """One core is kept busy by others, of a higher priority than what is read."""
+    code = f"import os; os.sched_setaffinity(0, {{{CORE}}})\nwhile True: pass"
+    others = [subprocess.Popen([sys.executable, "-c", code]) for _ in range(3)]
+    yield
+    for other in others:
+        other.kill()
+        other.wait()
+
+
+@pytest.mark.usefixtures("busy_core")
+def test_time_that_the_host_gives_to_others_does_not_count(tmp_path: Path) -> None:
+    def work(send: Send) -> None:
+        os.sched_setaffinity(0, {CORE})
+        ran, began = time.process_time(), time.monotonic()
+        while time.process_time() < ran + 0.1:
+            pass
+        send({"took": time.monotonic() - began})
+
+    limits = Limits(64 << 20, 0.25, 60.0, 1 << 20)
+    found = run_confined(work, limits, tmp_path)
+    assert (found.code, found.out_of_time) == (0, False)
+    assert found.sent[0]["took"] > limits.seconds, "the host was not busy enough to tell"
+
+
+@pytest.mark.usefixtures("busy_core")
+def test_busy_host_is_the_reason_where_it_is(tmp_path: Path) -> None:
+    def forever(send: Send) -> None:
+        os.sched_setaffinity(0, {CORE})
+        while True:
+            pass
+
+    for most, reason in ((0.5, "the host did other work: send them again"), (60, "asks for more")):
+        refused = ended(forever, tmp_path, seconds=0.2, most_seconds=most)
+        assert isinstance(refused, UploadRefused)
+        assert refused.problem().kind == ReadingTooLong.kind
+        assert reason in refused.problem().detail
 
 
 def test_what_reading_sends_is_bounded(tmp_path: Path) -> None:
