@@ -8,8 +8,8 @@ from collections.abc import Callable, Mapping
 HIDDEN = "***"
 _ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*:/+)?(.*)", re.DOTALL)
 """Scheme and slashes, also where a slash was forgotten; the rest."""
-_WORD = re.compile(r"[^\s'\"<>`]*(?::/|:[^\s'\"<>`]*@)[^\s'\"<>`]*")
-"""A word of a text with a scheme, or with a user and a password."""
+_WORD = re.compile(r"[^\s'\"<>`]+")
+"""Of a text. Whether it is an address is asked apart: senders choose how long a word is."""
 _PORT = re.compile(r"^([^/:\[\]]*):(?!\d*(?:[/?#]|$))[^/]*")
 """A host, and behind its colon what is no port: a password, where the host was forgotten."""
 _NAMED_SECRETS = re.compile(r"(?:SECRET|PASSWORD|PASSWD|TOKEN|KEY|HEADERS)$")
@@ -37,10 +37,18 @@ def shown_value(text: str) -> str:
 
 
 def without_credentials(text: str) -> str:
-    """A text whose addresses show neither users nor passwords nor queries."""
+    """A text whose addresses show neither users nor passwords nor queries.
+
+    An address is a word with a scheme, or with a user and a password.
+    """
     if ":" not in text:
         return text
-    return _WORD.sub(lambda found: _without_user(found[0]), text)
+    return _WORD.sub(lambda found: _word_without_user(found[0]), text)
+
+
+def _word_without_user(word: str) -> str:
+    is_address = ":/" in word or "@" in word.partition(":")[2]
+    return _without_user(word) if is_address else word
 
 
 def hiding_values(environment: Mapping[str, str]) -> Callable[[str], str]:
