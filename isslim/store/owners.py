@@ -147,7 +147,7 @@ class Owners:
             new = check(connection, owner, work, quota)
             _claim(connection, work.kind, new, owner)
             for job_id, alias in work.aliases.items():
-                _claim(connection, "wish", [job_id], alias)
+                _claim(connection, "destination", [job_id], alias)
 
     def collect_garbage(self, needed: set[str], models: set[str], kept: timedelta) -> None:
         """Forgets uploads that are not kept any more, models that are gone, and old claims.
@@ -172,7 +172,7 @@ class Owners:
             for kind, table in (
                 ("job", JOBS),
                 ("promotion", JOBS),
-                ("wish", JOBS),
+                ("destination", JOBS),
                 ("inspection", INSPECTIONS),
             ):
                 connection.execute(

@@ -16,9 +16,10 @@ from isslim.store.moments import now
 from isslim.store.tables import ALIASES, INSPECTIONS, JOBS, METADATA, OWNERS
 from isslim.types.jobs import JobState
 
-Kind = Literal["job", "inspection", "sweep", "model", "alias", "promotion", "wish", "key"]
-"""What is owned. A promotion is the leave of a job to move an alias of an owner, and a wish names
-the alias in place of an owner; the entry of a key is locked while it is looked how much it has."""
+Kind = Literal["job", "inspection", "sweep", "model", "alias", "promotion", "destination", "key"]
+"""What is owned. A promotion is the leave of a job to move an alias of an owner, and a destination
+names the alias in place of an owner; the entry of a key is locked while it is looked how much it
+has."""
 UPLOADS = sa.Table(
     "iss_owned_uploads",
     METADATA,
@@ -196,8 +197,8 @@ def _of_jobs(connection: sa.Connection, owner: str) -> set[str]:
     asked = aliases_in(connection.execute(query.where(JOBS.c.state.in_(ACTIVE))).scalars())
     # Requests at a time would otherwise not see what the others are about to ask for.
     active = _active(connection, owner, "job", _JOB_TO_BEGIN)
-    wishes = sa.select(OWNERS.c.owner).where(OWNERS.c.kind == "wish", OWNERS.c.id.in_(active))
-    return asked.union(connection.execute(wishes).scalars())
+    of_active = sa.and_(OWNERS.c.kind == "destination", OWNERS.c.id.in_(active))
+    return asked.union(connection.execute(sa.select(OWNERS.c.owner).where(of_active)).scalars())
 
 
 def _check_jobs(
