@@ -194,6 +194,17 @@ def test_curve_has_as_many_points_as_the_report(seen: Seen, service: str) -> Non
     expect(page.locator("g.candidate")).to_have_count(len(points))
 
 
+@pytest.mark.parametrize("model", ["reader", "tagger"])
+def test_tabs_of_other_kinds_show_figures_that_are_numbers(seen: Seen, model: str) -> None:
+    """Such as of a reader whose work was not counted."""
+    for tab in TABS:
+        page = seen.open(f"models/{model}/{tab}")
+        settled(page)
+        expect(page.locator("h1")).to_have_text(model)
+        shown = page.locator("main").inner_text()
+        assert not re.search("NaN|Infinity|undefined|null", shown), tab
+
+
 def test_answers_are_marked_by_code_points(seen: Seen) -> None:
     page = seen.open("models/reader")
     page.get_by_label("The text that holds the answer").fill("\U0001f600 The cat sat on the mat.")

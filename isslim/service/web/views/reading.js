@@ -131,6 +131,7 @@ const Share = ({
   <rect width=${100 * Math.min(1, share)} height="10" /></svg>`;
 
 function Whole({ title, before, after }) {
+  if (!before) return ''; // it was not counted
   return html`<div class="layer"><span>${title}</span><${Share} share=${after / before} label=${W.layers.left(title, percent(after / before))} />
     <span>${short(before)} \u2192 ${short(after)} <span class="muted">(${percent(after / before)})</span></span></div>`;
 }
