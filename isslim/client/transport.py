@@ -117,12 +117,7 @@ class Transport:
             return self._ask("POST", path, files=files, data={"options": options, **data})
 
     def _ask(self, method: str, path: str, **content: Any) -> Any:
-        try:
-            return self._raw(method, path, **content).json()
-        except ValueError as error:
-            raise Unreachable(
-                f"what answers at {shown_address(self.url)} is no isslim service"
-            ) from error
+        return self._json(self._raw(method, path, **content))
 
     def _page(self, path: str) -> tuple[Any, str]:
         """A page of a list, and the query of the next one; empty: there is none.
@@ -131,8 +126,12 @@ class Transport:
             path: of the page, with its query.
         """
         response = self._raw("GET", path)
+        return self._json(response), response.links.get("next", {}).get("url", "")
+
+    def _json(self, response: httpx.Response) -> Any:
+        """What an answer holds; what is no JSON does not come from a service."""
         try:
-            return response.json(), response.links.get("next", {}).get("url", "")
+            return response.json()
         except ValueError as error:
             raise Unreachable(
                 f"what answers at {shown_address(self.url)} is no isslim service"
